@@ -1,0 +1,44 @@
+# make demo   build, install into .venv, record 5 s of a simulated signal, verify its files
+# make test   the same environment with the test extra, then every check
+# make check  the quick half: formatting, lint, types, import contracts
+
+RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
+VENV := $(CURDIR)/.venv
+IN_VENV := env -u CONDA_PREFIX -u PYTHONPATH -u PYTHONHOME VIRTUAL_ENV="$(VENV)" PATH="$(VENV)/bin:$$PATH" \
+	PYO3_PYTHON="$(VENV)/bin/python"
+
+.PHONY: demo test check rust-test format clean
+
+demo: .venv/.installed-all
+	$(IN_VENV) mullet demo
+	$(IN_VENV) mullet verify mullet_demo_output.h5
+	$(IN_VENV) mullet verify mullet_demo_raw.h5
+
+test: check rust-test
+	$(IN_VENV) python -m pytest
+
+check: .venv/.installed-test
+	$(IN_VENV) cargo fmt --check
+	$(IN_VENV) cargo clippy --quiet --locked --workspace --all-targets --features mulletdaq-ring/faults -- -D warnings
+	$(IN_VENV) ruff check
+	$(IN_VENV) ruff format --check
+	$(IN_VENV) mypy
+	$(IN_VENV) python -m mypy.stubtest mulletdaq._core --allowlist tests/stubtest_allowlist.txt
+	$(IN_VENV) lint-imports
+
+rust-test: .venv/.installed-test
+	$(IN_VENV) cargo test --quiet --locked -p mulletdaq-ring --features faults
+	$(IN_VENV) RUSTFLAGS="--cfg loom" cargo test --quiet --locked --release -p mulletdaq-ring --test interleavings \
+		--target-dir target/loom
+
+format: .venv/.installed-test
+	$(IN_VENV) cargo fmt
+	$(IN_VENV) ruff check --fix
+	$(IN_VENV) ruff format
+
+.venv/.installed-%: $(RUST_SOURCES) pyproject.toml tools/install.sh
+	@tools/install.sh $*
+	@touch $@
+
+clean:
+	rm -rf .venv target

@@ -1,0 +1,396 @@
+//! `Producer.append`: the hot path, one raw fastcall builtin.
+//!
+//! PyO3's own methods would collect the values in a tuple; a plain method descriptor around a
+//! vectorcall function gets them where the interpreter has them.
+
+use crate::clock::now_ns;
+use crate::errors::write_error;
+use crate::producer::{Bytes, Producer};
+use mulletdaq_ring::error::WriteError;
+use mulletdaq_ring::producer::{Bits, Producer as RingProducer};
+use mulletdaq_ring::rows::Column;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use std::ffi::CStr;
+
+/// How a Python value becomes a column's bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Conversion {
+    Float64,
+    Float32,
+    Float16,
+    Signed,
+    Unsigned,
+    Bool,
+    /// A buffer with exactly the row's bytes.
+    Wide,
+    Unsupported,
+}
+
+/// One column, as an append sees it.
+#[derive(Debug)]
+pub struct Kind {
+    /// The column's name.
+    pub name: String,
+    /// Bits a row takes.
+    pub width_bits: u64,
+    /// Bits one value takes: less than a row's for waveforms and images.
+    pub value_bits: u64,
+    format: String,
+    shape: Vec<isize>,
+    conversion: Conversion,
+}
+
+impl Kind {
+    /// What a column of the ring's plain table takes.
+    pub fn of(column: &Column) -> Self {
+        let conversion = match column.format.as_str() {
+            "g" => Conversion::Float64,
+            "f" => Conversion::Float32,
+            "e" => Conversion::Float16,
+            "c" | "s" | "i" | "l" => Conversion::Signed,
+            "C" | "S" | "I" | "L" => Conversion::Unsigned,
+            "b" => Conversion::Bool,
+            format if format.starts_with('t') && column.width_bits <= 64 => Conversion::Signed,
+            _ if column.width_bits > 0 => Conversion::Wide,
+            _ => Conversion::Unsupported,
+        };
+        let (value_format, extents) = column.format.split_once('[').unwrap_or((&column.format, ""));
+        let shape: Vec<isize> = extents
+            .trim_end_matches(']')
+            .split(',')
+            .filter_map(|extent| extent.parse().ok())
+            .collect();
+        let values: isize = shape.iter().product();
+        Self {
+            name: column.name.clone(),
+            width_bits: column.width_bits,
+            value_bits: column.width_bits / values.max(1) as u64,
+            format: value_format.to_owned(),
+            shape,
+            conversion,
+        }
+    }
+
+    /// True for a buffer whose items, order and shape are exactly one row of this column.
+    fn is_row(&self, view: &ffi::Py_buffer) -> bool {
+        let codes: &[u8] = match self.format.as_str() {
+            "g" | "f" | "e" => b"dfe",
+            "c" | "s" | "i" | "l" => b"bhilq",
+            "C" | "S" | "I" | "L" => b"BHILQ",
+            _ => return false,
+        };
+        if view.format.is_null() || view.itemsize as u64 * 8 != self.value_bits {
+            return false;
+        }
+        // SAFETY: a format is a NUL-terminated string, and `shape` has `ndim` entries when asked for.
+        let (format, shape) = unsafe {
+            let shape = match view.ndim {
+                0 => &[],
+                ndim => std::slice::from_raw_parts(view.shape, ndim as usize),
+            };
+            (CStr::from_ptr(view.format).to_bytes(), shape)
+        };
+        let code = format
+            .strip_prefix(b"<")
+            .or(format.strip_prefix(b"="))
+            .or(format.strip_prefix(b"@"));
+        matches!(code.unwrap_or(format), [code] if codes.contains(code)) && shape == self.shape
+    }
+
+    #[inline]
+    fn convert(&self, value: &Bound<'_, PyAny>) -> PyResult<u64> {
+        match self.conversion {
+            Conversion::Float64 => Ok(self.float(value)?.to_bits()),
+            Conversion::Float32 => Ok(u64::from((self.float(value)? as f32).to_bits())),
+            Conversion::Float16 => Ok(u64::from(half::f16::from_f64(self.float(value)?).to_bits())),
+            Conversion::Signed => self.signed(value),
+            Conversion::Unsigned => self.unsigned(value),
+            Conversion::Bool => self.boolean(value),
+            Conversion::Wide | Conversion::Unsupported => Err(self.mismatch(value, "one number")),
+        }
+    }
+
+    #[inline]
+    fn float(&self, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+        // SAFETY: a live object and the GIL.
+        let number = unsafe { ffi::PyFloat_AsDouble(value.as_ptr()) };
+        if number == -1.0 && PyErr::occurred(value.py()) {
+            let _ = PyErr::take(value.py());
+            return Err(self.mismatch(value, "a number"));
+        }
+        Ok(number)
+    }
+
+    fn signed(&self, value: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let number = self
+            .index(value)?
+            .extract::<i64>()
+            .map_err(|_| self.out_of_range(value))?;
+        let spare = 64 - self.width_bits;
+        if (number << spare) >> spare != number {
+            return Err(self.out_of_range(value));
+        }
+        Ok((number as u64) << spare >> spare)
+    }
+
+    fn unsigned(&self, value: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let number = self
+            .index(value)?
+            .extract::<u64>()
+            .map_err(|_| self.out_of_range(value))?;
+        if self.width_bits < 64 && number >> self.width_bits != 0 {
+            return Err(self.out_of_range(value));
+        }
+        Ok(number)
+    }
+
+    fn boolean(&self, value: &Bound<'_, PyAny>) -> PyResult<u64> {
+        if let Ok(flag) = value.extract::<bool>() {
+            return Ok(u64::from(flag));
+        }
+        match self.index(value)?.extract::<u64>() {
+            Ok(bit @ (0 | 1)) => Ok(bit),
+            _ => Err(self.out_of_range(value)),
+        }
+    }
+
+    fn index<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        // SAFETY: a live object and the GIL; the result is a new reference or an error.
+        let number = unsafe { Bound::from_owned_ptr_or_err(value.py(), ffi::PyNumber_Index(value.as_ptr())) };
+        number.map_err(|_| self.mismatch(value, "an integer"))
+    }
+
+    fn mismatch(&self, value: &Bound<'_, PyAny>, wanted: &str) -> PyErr {
+        let found = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+        PyTypeError::new_err(format!("channel {:?} takes {wanted}, got {found}", self.name))
+    }
+
+    fn out_of_range(&self, value: &Bound<'_, PyAny>) -> PyErr {
+        let bits = self.width_bits;
+        let message = format!("channel {:?}: {value} does not fit its {bits} bits", self.name);
+        PyValueError::new_err(message)
+    }
+}
+
+/// Put `append` on the class, as the descriptor that the interpreter calls fastest.
+pub fn install(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<Producer>();
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: c"append".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunctionFastWithKeywords: append,
+        },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: DOC.as_ptr(),
+    }));
+    // SAFETY: the class is a type, and the definition is never freed; the result is a new reference.
+    let descriptor =
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_ptr().cast(), definition)) }?;
+    class.setattr("append", descriptor)
+}
+
+const DOC: &CStr = c"append($self, /, *values, timestamp_ns=None)
+--
+
+Write one row: one value a channel, in order. See mulletdaq.ring.Producer.";
+
+/// # Safety
+/// Called by the interpreter through the descriptor, so `slf` is a `Producer` and `args` holds
+/// `nargs` positional values and one for each name in `kwnames`.
+unsafe extern "C" fn append(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls with the GIL held, and the descriptor has checked the type.
+    let result = unsafe {
+        let py = Python::assume_attached();
+        let this = Borrowed::from_ptr(py, slf);
+        let producer = this.cast_unchecked::<Producer>().get();
+        append_row(py, producer, args, nargs as usize, kwnames)
+    };
+    match result {
+        // SAFETY: None is alive as long as the interpreter.
+        Ok(()) => unsafe { ffi::Py_NewRef(ffi::Py_None()) },
+        Err(error) => {
+            // SAFETY: the GIL is held.
+            error.restore(unsafe { Python::assume_attached() });
+            std::ptr::null_mut()
+        }
+    }
+}
+
+/// # Safety
+/// As for [`append`].
+#[inline]
+unsafe fn append_row(
+    py: Python<'_>,
+    producer: &Producer,
+    args: *const *mut ffi::PyObject,
+    nargs: usize,
+    kwnames: *mut ffi::PyObject,
+) -> PyResult<()> {
+    let Some((_, kinds)) = producer.kinds().split_first() else {
+        return Err(write_error(producer.path(), WriteError::NoTemplate));
+    };
+    if nargs != kinds.len() {
+        return Err(wrong_count(kinds, nargs));
+    }
+    // SAFETY: the interpreter passes `nargs` borrowed references.
+    let value = |index: usize| unsafe { Borrowed::from_ptr(py, *args.add(index)) };
+    let given_stamp = if kwnames.is_null() {
+        None
+    } else {
+        // SAFETY: the keywords' values follow the positional ones.
+        unsafe { stamp_argument(py, args.add(nargs), kwnames) }?
+    };
+
+    let mut words = producer.take_scratch(py);
+    words.clear();
+    let mut wide = Vec::new();
+    let mut converted = Ok(());
+    for (index, kind) in kinds.iter().enumerate() {
+        let value = value(index);
+        let word = if kind.conversion == Conversion::Wide {
+            wide_value(kind, &value).map(|bytes| {
+                wide.push(bytes);
+                0
+            })
+        } else {
+            kind.convert(&value)
+        };
+        match word {
+            Ok(word) => words.push(word),
+            Err(error) => {
+                converted = Err(error);
+                break;
+            }
+        }
+    }
+
+    // From here on no Python code runs, unless the ring is full and the policy says wait.
+    let result = converted.and_then(|()| {
+        let row = Row {
+            kinds,
+            words: &words,
+            wide: &wide,
+            given_stamp,
+        };
+        match producer.with_ring(py, |ring| row.store(ring))? {
+            Err(WriteError::Full) => producer.write_with(py, |ring| row.store(ring)),
+            result => result.map_err(|reason| write_error(producer.path(), reason)),
+        }
+    });
+    producer.give_scratch(py, words);
+    result
+}
+
+struct Row<'a> {
+    kinds: &'a [Kind],
+    words: &'a [u64],
+    wide: &'a [Bytes],
+    given_stamp: Option<i64>,
+}
+
+impl Row<'_> {
+    #[inline]
+    fn store(&self, ring: &mut RingProducer) -> Result<(), WriteError> {
+        let now = now_ns();
+        ring.begin_row(now)?;
+        let stamp = match self.given_stamp {
+            Some(stamp) => stamp as u64,
+            None => ring.stamp(now),
+        };
+        ring.put(0, stamp);
+        if self.wide.is_empty() {
+            for (index, &word) in self.words.iter().enumerate() {
+                ring.put(index + 1, word);
+            }
+        } else {
+            self.store_mixed(ring);
+        }
+        ring.commit_row(now);
+        Ok(())
+    }
+
+    fn store_mixed(&self, ring: &RingProducer) {
+        let mut wide = self.wide.iter();
+        for (index, (kind, &word)) in self.kinds.iter().zip(self.words).enumerate() {
+            if kind.conversion != Conversion::Wide {
+                ring.put(index + 1, word);
+            } else if let Some(bytes) = wide.next() {
+                ring.put_bits(
+                    index + 1,
+                    Bits {
+                        bytes: bytes.bytes(),
+                        first_bit: 0,
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// A waveform's or image's bytes; what is not exactly one row is brought into form by `mulletdaq.ring`.
+fn wide_value(kind: &Kind, value: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    if let Ok(bytes) = Bytes::of_array(value)
+        && kind.is_row(bytes.view())
+    {
+        return Ok(bytes);
+    }
+    let row_bytes = value.py().import("mulletdaq.ring.columns")?.getattr("row_bytes")?;
+    let prepared = row_bytes.call1((&kind.name, &kind.format, kind.shape.clone(), value))?;
+    let bytes = Bytes::of(&prepared)?;
+    if bytes.bytes().len() as u64 == kind.width_bits.div_ceil(8) {
+        Ok(bytes)
+    } else {
+        Err(kind.mismatch(value, "an array of its shape"))
+    }
+}
+
+#[cold]
+fn wrong_count(kinds: &[Kind], found: usize) -> PyErr {
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name.as_str()).take(8).collect();
+    let more = if kinds.len() > 8 { ", …" } else { "" };
+    let plural = if kinds.len() == 1 { "" } else { "s" };
+    PyTypeError::new_err(format!(
+        "append() takes {} value{plural} ({}{more}), got {found}",
+        kinds.len(),
+        names.join(", ")
+    ))
+}
+
+/// The only keyword there is.
+///
+/// # Safety
+/// `values` holds one reference for each name in the tuple `kwnames`.
+#[cold]
+unsafe fn stamp_argument(
+    py: Python<'_>,
+    values: *const *mut ffi::PyObject,
+    kwnames: *mut ffi::PyObject,
+) -> PyResult<Option<i64>> {
+    // SAFETY: `kwnames` is a tuple of str, as vectorcall says.
+    let names = unsafe { Borrowed::from_ptr(py, kwnames) };
+    let mut stamp = None;
+    for (index, name) in names.try_iter()?.enumerate() {
+        let name: String = name?.extract()?;
+        if name != "timestamp_ns" {
+            return Err(PyTypeError::new_err(format!(
+                "append() got an unexpected keyword argument {name:?}"
+            )));
+        }
+        // SAFETY: one value a name.
+        let value = unsafe { Borrowed::from_ptr(py, *values.add(index)) };
+        if !value.is_none() {
+            let number = value.extract::<i64>();
+            stamp = Some(number.map_err(|_| {
+                PyTypeError::new_err(format!("timestamp_ns takes an integer of 64 bits, got {}", &*value))
+            })?);
+        }
+    }
+    Ok(stamp)
+}

@@ -1,0 +1,65 @@
+"""Options that several commands share, and the checks of their values."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from mulletdaq.extras import needs_extra
+from mulletdaq.pacing import MAX_DURATION_S, MAX_RATE_HZ, MIN_RATE_HZ
+
+with needs_extra("cli"):
+    import typer
+
+MAX_RING_MB = 65_536
+MAX_INTERVAL_S = 3600.0
+
+
+def check_rate(rate_hz: float) -> float:
+    """A rate that a loop can be paced at, else wrong usage."""
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise typer.BadParameter(f"{rate_hz:g} Hz is not from {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}")
+    return rate_hz
+
+
+def check_duration(duration_s: float | None) -> float | None:
+    """A duration above zero, or none, else wrong usage."""
+    if duration_s is not None and not 0 < duration_s <= MAX_DURATION_S:
+        raise typer.BadParameter(f"{duration_s:g} s is not above 0 and at most ten years")
+    return duration_s
+
+
+def check_interval(interval_s: float) -> float:
+    """A flush interval, else wrong usage."""
+    if not 0 < interval_s <= MAX_INTERVAL_S:
+        raise typer.BadParameter(f"{interval_s:g} s is not above 0 and at most {MAX_INTERVAL_S:g}")
+    return interval_s
+
+
+def check_ring_mb(ring_mb: int) -> int:
+    """A ring's capacity in MiB, else wrong usage."""
+    if not 1 <= ring_mb <= MAX_RING_MB:
+        raise typer.BadParameter(f"{ring_mb} MB is not from 1 to {MAX_RING_MB}")
+    return ring_mb
+
+
+def parse_metadata(pairs: list[str]) -> dict[str, str]:
+    """``key=value`` words as a dict.
+
+    Raises
+    ------
+    typer.BadParameter
+        If a word has no ``=`` or no key, or a key comes twice.
+    """
+    metadata: dict[str, str] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key.strip():
+            raise typer.BadParameter(f"{pair!r} is not key=value", param_hint="--metadata")
+        if key in metadata:
+            raise typer.BadParameter(f"{key!r} is given twice", param_hint="--metadata")
+        metadata[key] = value
+    return metadata
+
+
+Rate = Annotated[float, typer.Option("--rate", "-r", metavar="HZ", callback=check_rate, help="Samples a second.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a script.")]

@@ -1,0 +1,156 @@
+"""Attributes and user metadata as old readers take them: fixed-length strings, plain numbers, at most 60 kB."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from mulletdaq.errors import UnsupportedTypeError
+from mulletdaq.extras import needs_extra
+
+with needs_extra("hdf5"):
+    import numpy as np
+
+MAX_ATTRIBUTE_BYTES = 60_000
+"""HDF5 1.8 refuses or drops attributes over 64 kB; what is larger becomes a dataset."""
+
+
+def text_array(value: str | list[str]) -> Any:
+    """Text as a fixed-length HDF5 string: ASCII where it is, else UTF-8; shape () or (n,)."""
+    encoded = [entry.encode("utf-8") for entry in ([value] if isinstance(value, str) else value)]
+    longest = max((len(entry) for entry in encoded), default=0)
+    charset = "ascii" if all(entry.isascii() for entry in encoded) else "utf-8"
+    # what h5py.string_dtype() makes, without h5py: the hardware loop's process checks schemas and never loads it
+    dtype = np.dtype(f"S{max(longest, 1)}", metadata={"h5py_encoding": charset})
+    return np.array(encoded[0] if isinstance(value, str) else encoded, dtype=dtype)
+
+
+def set_attribute(target: Any, name: str, value: Any) -> None:
+    """Set one attribute in place; text becomes a fixed-length string, numbers keep their type."""
+    data = text_array(value) if isinstance(value, (str, list)) else np.asarray(value)
+    if name in target.attrs and target.attrs.get_id(name).dtype == data.dtype:
+        target.attrs.modify(name, data)
+    else:
+        target.attrs.create(name, data, dtype=data.dtype)
+
+
+def set_attributes(target: Any, **values: Any) -> None:
+    """Set several attributes, in the order given."""
+    for name, value in values.items():
+        set_attribute(target, name, value)
+
+
+def get_text(target: Any, name: str, default: str = "") -> str:
+    """A text attribute as ``str``, however it was stored."""
+    value = target.attrs.get(name, default)
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1)[0]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def get_integer(target: Any, name: str, default: int = 0) -> int:
+    """An integer attribute as ``int``."""
+    return int(target.attrs.get(name, default))
+
+
+def plain_metadata(metadata: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Metadata reduced to nested dicts of text and NumPy values.
+
+    Parameters
+    ----------
+    metadata
+        Text, numbers, bools, times, paths, bytes, None, arrays, lists of numbers or text, and dicts of these.
+
+    Raises
+    ------
+    UnsupportedTypeError
+        If a key or value cannot be stored; the message names it.
+    """
+    plain: dict[str, Any] = {}
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not key.strip(".") or "/" in key or "\0" in key:
+            raise UnsupportedTypeError(f"metadata key {where}{key!r} is no HDF5 name; use text without '/' and NUL")
+        name = f"{where}{key}"
+        plain[key] = plain_metadata(value, f"{name}.") if isinstance(value, Mapping) else _plain_value(name, value)
+    return plain
+
+
+def write_metadata(parent: Any, metadata: Mapping[str, Any]) -> None:
+    """Store what :func:`plain_metadata` made in ``parent/metadata``: dicts as subgroups, large values as datasets."""
+    if metadata:
+        _write_group(parent.create_group("metadata"), metadata)
+
+
+def read_metadata(parent: Any) -> dict[str, Any]:
+    """What :func:`write_metadata` stored; text as ``str``, numbers as NumPy values."""
+    return _read_group(parent["metadata"]) if "metadata" in parent else {}
+
+
+def _plain_value(name: str, value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return np.frombuffer(bytes(value), np.uint8)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, (list, tuple)) and value and all(isinstance(entry, str) for entry in value):
+        return [str(entry) for entry in value]
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = np.empty(0, object)
+    if array.dtype.kind == "U":
+        return array.tolist() if array.ndim <= 1 else array.reshape(-1).tolist()
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise UnsupportedTypeError(
+            f"metadata {name!r}: {type(value).__name__} cannot be stored; use text, numbers, arrays, lists or dicts"
+        )
+    return array
+
+
+def _write_group(group: Any, metadata: Mapping[str, Any]) -> None:
+    for key, value in metadata.items():
+        if isinstance(value, Mapping):
+            _write_group(group.create_group(key), value)
+            continue
+        data = text_array(value) if isinstance(value, (str, list)) else np.asarray(value)
+        if data.nbytes > MAX_ATTRIBUTE_BYTES:
+            group.create_dataset(key, data=data, dtype=data.dtype)
+        else:
+            group.attrs.create(key, data, dtype=data.dtype)
+
+
+def _read_group(group: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {key: _read_value(value) for key, value in group.attrs.items()}
+    for key, member in group.items():
+        found[key] = _read_group(member) if hasattr(member, "keys") else _read_value(member[()])
+    return found
+
+
+def _read_value(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray) and value.dtype.kind == "S":
+        return [entry.decode("utf-8", "replace") for entry in value.reshape(-1)]
+    return value
+
+
+__all__ = [
+    "MAX_ATTRIBUTE_BYTES",
+    "get_integer",
+    "get_text",
+    "plain_metadata",
+    "read_metadata",
+    "set_attribute",
+    "set_attributes",
+    "text_array",
+    "write_metadata",
+]

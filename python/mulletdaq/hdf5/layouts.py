@@ -1,0 +1,136 @@
+"""How a stream's rows lie in the file: one group a batch."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from mulletdaq.extras import needs_extra
+from mulletdaq.hdf5.attributes import get_integer, set_attribute, set_attributes
+from mulletdaq.hdf5.columns import Column
+from mulletdaq.hdf5.filters import write_dataset
+from mulletdaq.hdf5.ledger import Run
+from mulletdaq.hdf5.naming import BATCH_PREFIX, RAW_DATA, RAW_LENGTHS, batch_name, is_batch_name
+from mulletdaq.hdf5.storage import HDF5_ERRORS, make_ordered_group
+from mulletdaq.schema import TIMESTAMP
+
+with needs_extra("hdf5"):
+    import numpy as np
+
+
+@dataclass
+class Batch:
+    """Rows of one stream that follow one another without a gap, read from the ring and not yet written.
+
+    Attributes
+    ----------
+    first_row, rows
+        Absolute index of the first row, and how many there are.
+    lost_rows
+        Rows lost between the batch before and this one.
+    ring_position
+        Where in the ring the row after the last one starts.
+    pieces
+        ``pyarrow.RecordBatch``es, or ``(timestamp_ns, bytes)`` messages of an opaque ring.
+    """
+
+    first_row: int
+    lost_rows: int
+    rows: int = 0
+    ring_position: int = 0
+    pieces: list[Any] = field(default_factory=list)
+    nbytes: int = 0
+
+
+class BatchLayout:
+    """One stream's batches: ``measurements/batch_000001`` and on, or under ``measurements/<stream>``.
+
+    Parameters
+    ----------
+    file
+        The open ``h5py.File``.
+    stream
+        Name of the stream; empty for a file's only one.
+    compression
+        Filter of the larger datasets.
+    """
+
+    def __init__(self, file: Any, stream: str, compression: str | None) -> None:
+        measurements = file["measurements"]
+        if not stream:
+            self._group = measurements
+        elif stream in measurements:
+            self._group = measurements[stream]
+        else:
+            self._group = make_ordered_group(measurements, stream)
+        self._compression = compression
+        numbers = (int(name.removeprefix(BATCH_PREFIX)) for name in self._group if is_batch_name(name))
+        self.last_number = max(numbers, default=0)
+
+    def append(self, run: Run, columns: list[Column] | None, batch: Batch) -> None:
+        """Write one batch; ``columns`` is None for opaque bytes. On an error nothing of it stays."""
+        name = batch_name(self.last_number + 1)
+        group = self._group.create_group(name)
+        try:
+            set_attributes(
+                group,
+                ring_tail=np.int64(batch.ring_position),
+                timestamp_ns=np.int64(time.time_ns()),
+                monotonic_ns=np.int64(time.monotonic_ns()),
+                run=np.int64(run.number),
+                first_row=np.int64(batch.first_row),
+                rows=np.int64(batch.rows),
+                lost_rows=np.int64(batch.lost_rows),
+            )
+            if columns is None:
+                self._write_messages(group, batch)
+            else:
+                self._write_columns(group, columns, batch)
+        except BaseException:
+            with suppress(*HDF5_ERRORS):
+                del self._group[name]
+            raise
+        self.last_number += 1
+
+    def discard_from(self, run: Run) -> None:
+        """Drop batches beyond the run's cursor, left by a writer killed in the middle of a flush."""
+        while self.last_number:
+            name = batch_name(self.last_number)
+            if name in self._group:
+                if not self._is_beyond(name, run):
+                    return
+                del self._group[name]
+            self.last_number -= 1
+
+    def _is_beyond(self, name: str, run: Run) -> bool:
+        try:
+            batch = self._group[name]
+            if "lost_rows" not in batch.attrs:  # the last of them: this one was never finished
+                return True
+            return get_integer(batch, "run") == run.number and get_integer(batch, "first_row") >= run.next_row
+        except HDF5_ERRORS:
+            return True
+
+    def _write_columns(self, group: Any, columns: list[Column], batch: Batch) -> None:
+        for index, column in enumerate(columns):
+            column.write(group, [piece.column(index) for piece in batch.pieces], self._compression)
+        values = [column for column in columns if column.name != TIMESTAMP]
+        if values and len(values) < len(columns):
+            axes: str | list[str] = [TIMESTAMP, *("." for _ in values[0].shape)] if values[0].shape else TIMESTAMP
+            set_attributes(group, NX_class="NXdata", signal=values[0].name, axes=axes)
+
+    def _write_messages(self, group: Any, batch: Batch) -> None:
+        stamps, messages = zip(*batch.pieces, strict=True)
+        joined = np.frombuffer(b"".join(messages), np.uint8)
+        write_dataset(group, RAW_DATA, joined, self._compression)
+        lengths = np.array([len(message) for message in messages], np.uint64)
+        dataset = write_dataset(group, RAW_LENGTHS, lengths, self._compression)
+        set_attribute(dataset, "description", f"bytes of each message in {RAW_DATA}")
+        dataset = write_dataset(group, TIMESTAMP, np.array(stamps, np.int64), self._compression)
+        set_attribute(dataset, "units", "ns")
+        set_attributes(group, NX_class="NXdata", signal=RAW_DATA)
+
+
+__all__ = ["Batch", "BatchLayout"]

@@ -1,0 +1,225 @@
+"""The bookkeeping beside the measurements: runs with their cursors, losses, annotations."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mulletdaq.extras import needs_extra
+from mulletdaq.hdf5.attributes import get_integer, get_text, set_attribute, set_attributes, write_metadata
+from mulletdaq.hdf5.messages import Note
+from mulletdaq.hdf5.storage import HDF5_ERRORS, iso_time
+
+with needs_extra("hdf5"):
+    import h5py
+    import numpy as np
+
+if TYPE_CHECKING:
+    from mulletdaq.ring import Loss
+
+_TABLE_CHUNK_ROWS = 128
+
+
+@dataclass
+class Run:
+    """One run of one stream: a group under ``runs`` whose attributes hold the cursor of the last commit.
+
+    Attributes
+    ----------
+    number
+        From 1, over all streams of the file.
+    next_row, ring_position, ring_sequence
+        Where the stream goes on after the last commit: its row, and the frame of the ring that holds it.
+    rows, lost_rows
+        Rows in the file, rows lost; together ``next_row - first_row``.
+    """
+
+    group: Any
+    number: int
+    stream: str
+    stream_id: int
+    first_row: int
+    next_row: int
+    ring_position: int
+    ring_sequence: int
+    rows: int
+    lost_rows: int
+
+    def store_cursor(self) -> None:
+        """Put the cursor into the file; it counts from the next commit on."""
+        set_attributes(
+            self.group,
+            next_row=np.int64(self.next_row),
+            ring_position=np.int64(self.ring_position),
+            ring_sequence=np.int64(self.ring_sequence),
+            rows=np.int64(self.rows),
+            lost_rows=np.int64(self.lost_rows),
+        )
+
+
+def load_run(group: Any) -> Run:
+    """The run that a group under ``runs`` describes."""
+    names = ("first_row", "next_row", "ring_position", "ring_sequence", "rows", "lost_rows")
+    return Run(
+        group=group,
+        number=int(group.name.rpartition("_")[2]),
+        stream=get_text(group, "stream"),
+        stream_id=get_integer(group, "stream_id"),
+        **{name: get_integer(group, name) for name in names},
+    )
+
+
+def find_run(file: Any, stream_id: int) -> Run | None:
+    """The newest run of the ring with this stream id, or None."""
+    for name in reversed(list(file["runs"])):
+        group = file["runs"][name]
+        if get_integer(group, "stream_id") == stream_id:
+            return load_run(group)
+    return None
+
+
+def begin_run(
+    file: Any,
+    stream: str,
+    stream_id: int,
+    *,
+    schema: Any,
+    start: tuple[int, int, int],
+    start_ns: int,
+    metadata: Mapping[str, Any],
+) -> Run:
+    """Make the next run's group.
+
+    Parameters
+    ----------
+    schema
+        A ``pyarrow.Schema``, stored as Arrow IPC bytes and as text; None for opaque bytes.
+    start
+        Where the run begins: row, position and sequence of its frame in the ring.
+    """
+    number = 1 + max((int(name.rpartition("_")[2]) for name in file["runs"]), default=0)
+    name = f"run_{number:06d}"
+    group = file["runs"].create_group(name)
+    first_row, position, sequence = start
+    run = Run(group, number, stream, stream_id, first_row, first_row, position, sequence, 0, 0)
+    try:
+        _describe_run(run, schema, start_ns, metadata)
+    except BaseException:
+        with suppress(*HDF5_ERRORS):
+            del file["runs"][name]
+        raise
+    return run
+
+
+def _describe_run(run: Run, schema: Any, start_ns: int, metadata: Mapping[str, Any]) -> None:
+    group = run.group
+    set_attributes(
+        group,
+        stream=run.stream,
+        stream_id=np.uint64(run.stream_id),
+        content="opaque" if schema is None else "arrow",
+        start=iso_time(start_ns),
+        start_ns=np.int64(start_ns),
+        host=socket.gethostname(),
+        first_row=np.int64(run.first_row),
+    )
+    if schema is not None:
+        group.create_dataset("schema", data=np.frombuffer(schema.serialize(), np.uint8))
+        set_attribute(group["schema"], "description", "Arrow schema as an IPC message")
+        set_attribute(group, "schema_text", [f"{field.name}: {field.type}" for field in schema])
+    write_metadata(group, metadata)
+    run.store_cursor()
+
+
+class Table:
+    """Datasets of one length that grow together in one group.
+
+    They are opened once and kept: one that is let go while the disk is full would crash the interpreter.
+    """
+
+    def __init__(self, group: Any, columns: Mapping[str, Any]) -> None:
+        self._columns = {name: _growing_dataset(group, name, dtype) for name, dtype in columns.items()}
+        self._rows = min(len(column) for column in self._columns.values())
+        self._cut(self._rows)  # a writer killed in the middle of a flush can have left one column longer
+
+    def append(self, rows: list[Mapping[str, Any]]) -> None:
+        """Add rows; every row has every column."""
+        end = self._rows + len(rows)
+        for name, column in self._columns.items():
+            column.resize((end,))
+            column[self._rows :] = np.array([row[name] for row in rows], dtype=column.dtype)
+        self._rows = end
+
+    def keep(self, wanted: Any) -> None:
+        """Drop the rows where the bool array ``wanted`` is false."""
+        if not wanted.all():
+            for column in self._columns.values():
+                column[: wanted.sum()] = column[:][wanted]
+            self._rows = int(wanted.sum())
+            self._cut(self._rows)
+
+    def read(self, name: str) -> Any:
+        """One column as an array."""
+        return self._columns[name][:]
+
+    def _cut(self, rows: int) -> None:
+        for column in self._columns.values():
+            if len(column) != rows:
+                column.resize((rows,))
+
+
+class Losses:
+    """The ledger of rows that the ring lost before they could be written."""
+
+    def __init__(self, file: Any) -> None:
+        numbers = dict.fromkeys(("run", "first_row", "rows", "first_sequence", "frames"), np.int64)
+        self._table = Table(file["losses"], {**numbers, "cause": "S16", "timestamp_ns": np.int64})
+
+    def append(self, run: int, losses: Iterable[Loss]) -> None:
+        """Enter losses of one run."""
+        self._table.append(
+            [
+                {
+                    "run": run,
+                    "first_row": loss.first_row,
+                    "rows": loss.rows,
+                    "first_sequence": loss.first_sequence,
+                    "frames": loss.frames,
+                    "cause": loss.cause.encode(),
+                    "timestamp_ns": loss.timestamp_ns,
+                }
+                for loss in losses
+            ]
+        )
+
+    def discard_from(self, run: Run) -> None:
+        """Drop what lies beyond the run's cursor, left by a writer killed in the middle of a flush."""
+        beyond = self._table.read("first_row") + self._table.read("rows") > run.next_row
+        self._table.keep(~((self._table.read("run") == run.number) & beyond))
+
+
+class Annotations:
+    """Notes, one line for each stream whose row is known; run and row are 0 and -1 when none is."""
+
+    def __init__(self, file: Any) -> None:
+        columns = {"timestamp_ns": np.int64, "run": np.int64, "row": np.int64, "text": h5py.string_dtype()}
+        self._table = Table(file.require_group("annotations"), columns)
+
+    def append(self, note: Note, runs: Mapping[str, int]) -> None:
+        """Enter a note; ``runs`` gives each stream's run number."""
+        rows = [(runs[stream], row) for stream, row in note.rows.items() if runs.get(stream)] or [(0, -1)]
+        self._table.append(
+            [{"timestamp_ns": note.timestamp_ns, "run": run, "row": row, "text": note.text} for run, row in rows]
+        )
+
+
+def _growing_dataset(group: Any, name: str, dtype: Any) -> Any:
+    if name in group:
+        return group[name]
+    return group.create_dataset(name, shape=(0,), maxshape=(None,), chunks=(_TABLE_CHUNK_ROWS,), dtype=dtype)
+
+
+__all__ = ["Annotations", "Losses", "Run", "Table", "begin_run", "find_run", "load_run"]

@@ -1,0 +1,229 @@
+"""One ring on its way into the file: what was read, what is written, what is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from mulletdaq.errors import FrameCorruptError, RingReplacedError, SinkLockedError
+from mulletdaq.hdf5.columns import Column, columns_of
+from mulletdaq.hdf5.layouts import Batch, BatchLayout
+from mulletdaq.hdf5.ledger import Losses, Run, begin_run, find_run
+from mulletdaq.hdf5.statistics import StreamStatistics
+from mulletdaq.ring import Cursor, Loss, RingBuffer
+
+MAX_BATCH_BYTES = 64 << 20
+"""A larger backlog is written in several batches, so that memory stays bounded."""
+
+
+class Stream:
+    """Reads one ring and writes its rows; the engine decides when.
+
+    Steps that the engine may repeat after a failed write: :meth:`collect` reads rows into memory once, :meth:`write`
+    moves what is in memory into the file, :meth:`store_cursor` counts it, :meth:`release` frees the ring after the
+    commit.
+
+    Parameters
+    ----------
+    name
+        Name in the file; empty for a file's only stream.
+    ring_path, stream_id
+        The ring, opened here, and the id it must have.
+
+    Raises
+    ------
+    RingReplacedError
+        If another ring lies at the path.
+    """
+
+    def __init__(self, name: str, ring_path: str, stream_id: int) -> None:
+        self.name = name
+        self.failure: Exception | None = None
+        self.ring = RingBuffer.open(ring_path)
+        if self.ring.stream_id != stream_id:
+            self.ring.close()
+            raise RingReplacedError(f"{ring_path} was made anew since; make a new HDF5Writer for it")
+        self._run: Run | None = None
+        self._columns: list[Column] | None = None
+        self._pending: list[Batch] = []
+        self._losses: list[Loss] = []
+        self._sink: Any = None
+        self._cursor: Any = None
+        self._content = "none"
+        try:
+            self._learn_content()  # what cannot be stored is refused before a file is made for it
+        except BaseException:
+            self.ring.close()
+            raise
+
+    def open(self, file: Any, losses: Losses, compression: str | None, metadata: Mapping[str, Any]) -> None:
+        """Take the sink's lock and go on where the file says, or prepare a new run."""
+        self._file, self._ledger = file, losses
+        self._compression, self._metadata = compression, metadata
+        self._take_sink()
+        self._run = find_run(file, self.ring.stream_id)
+        if self._run is not None:
+            self._layout = BatchLayout(file, self._run.stream, compression)
+            self._layout.discard_from(self._run)
+            losses.discard_from(self._run)
+            run = self._run
+            self._cursor = self._make_cursor(run.ring_position, run.next_row, run.ring_sequence)
+        elif self.ring.read_tail == 0:
+            self._cursor = self._make_cursor(0, 0, 0)  # what was overwritten before is lost to this file too
+        else:
+            self._cursor = self._make_cursor("oldest")
+        self._row = self._cursor.row
+        self._start = (self._row, self._cursor.position, self._cursor.sequence)
+        self._begin_run()
+
+    def _make_cursor(
+        self, start: Literal["oldest"] | int, row: int | None = None, sequence: int | None = None
+    ) -> Cursor:
+        return self.ring.cursor(start, start_row=row, start_sequence=sequence, verify=True)
+
+    def _learn_content(self) -> bool:
+        """Whether the ring holds anything that can be stored; UnsupportedTypeError or SchemaError if it cannot."""
+        if self._content == "none":
+            content = self.ring.content
+            if content == "arrow":
+                self._columns = columns_of(self.ring.schema)
+            self._content = content
+        return self._content != "none"
+
+    def _begin_run(self) -> None:
+        if self._run is not None or self._content == "none":
+            return
+        self._layout = BatchLayout(self._file, self.name, self._compression)
+        self._run = begin_run(
+            self._file,
+            self.name,
+            self.ring.stream_id,
+            schema=self.ring.schema if self._content == "arrow" else None,
+            start=self._start,
+            start_ns=self.ring.created_ns,
+            metadata=self._metadata,
+        )
+
+    @property
+    def run_number(self) -> int:
+        """Number of the run, 0 before it begins."""
+        return 0 if self._run is None else self._run.number
+
+    def kept_from(self, rows: int) -> Exception | None:
+        """The failure of this stream, if it kept a row below ``rows`` from the file."""
+        return self.failure if self._cursor.row < rows or self.unwritten else None
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes of the ring between what was read and what is published."""
+        return int(self.ring.write_head - self._cursor.position)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything that the file does not have."""
+        return self.unwritten or bool(self._cursor.lag_rows)
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether something was read and not yet written."""
+        return bool(self._pending or self._losses)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of the rows read and not yet written."""
+        return sum(batch.nbytes for batch in self._pending)
+
+    def collect(self, until_row: int | None) -> None:
+        """Read new rows into memory, up to ``until_row`` or a batch's bound; nothing while some are unwritten.
+
+        Raises
+        ------
+        RingError
+            If the ring can no longer be read.
+        UnsupportedTypeError, SchemaError
+            If its schema, just learned, cannot be stored; no row was read.
+        """
+        if self.unwritten or not self._learn_content():
+            return
+        collected = 0
+        while collected < MAX_BATCH_BYTES and (until_row is None or self._cursor.row < until_row):
+            try:
+                piece = self._cursor.read(None if until_row is None else until_row - self._cursor.row)
+            except FrameCorruptError:
+                continue  # the next read is behind it, and counts its rows as lost
+            self._losses += self._cursor.take_losses()
+            if piece is None:
+                break
+            collected += self._keep(piece)
+
+    def write(self) -> None:
+        """Write what was collected, with the losses; may be called again after an error."""
+        if self._pending:
+            self._begin_run()
+        if self._run is None:
+            return
+        while self._pending:
+            self._layout.append(self._run, self._columns, self._pending[0])
+            self._run.rows += self._pending.pop(0).rows
+        if self._losses:
+            self._ledger.append(self._run.number, self._losses)
+            self._run.lost_rows += sum(loss.rows for loss in self._losses)
+            self._losses = []
+
+    def store_cursor(self) -> None:
+        """Store where to go on after the commit; may be called again after an error."""
+        if self._run is None:
+            return
+        self._run.next_row = self._cursor.row
+        self._run.ring_position, self._run.ring_sequence = self._cursor.position, self._cursor.sequence
+        self._run.store_cursor()
+
+    def release(self) -> None:
+        """After a commit: let the producer overwrite what is in the file."""
+        if self._run is None:
+            return
+        self._take_sink()
+        if self._sink is not None and self._run.ring_position > self.ring.read_tail:
+            self._sink.advance(self._run.ring_position)
+
+    def statistics(self) -> StreamStatistics:
+        """Counts as of the last :meth:`write`."""
+        if self._run is None:
+            return StreamStatistics()
+        run = self._run
+        return StreamStatistics(run.number, run.rows, run.lost_rows, self._layout.last_number, run.next_row)
+
+    def close(self) -> None:
+        """Let go of sink, cursor and ring."""
+        if self._sink is not None:
+            self._sink.close()
+        if self._cursor is not None:
+            self._cursor.close()
+        self.ring.close()
+
+    def _keep(self, piece: Any) -> int:
+        if isinstance(piece, bytes):
+            rows, nbytes, piece = 1, len(piece), (self._cursor.timestamp_ns, piece)
+        else:
+            rows, nbytes = piece.num_rows, piece.nbytes
+        first_row = self._cursor.row - rows
+        if not self._pending or first_row != self._row:
+            self._pending.append(Batch(first_row, lost_rows=first_row - self._row))
+        batch = self._pending[-1]
+        batch.pieces.append(piece)
+        batch.rows += rows
+        batch.nbytes += nbytes
+        batch.ring_position = self._cursor.position
+        self._row = self._cursor.row
+        return nbytes
+
+    def _take_sink(self) -> None:
+        """Become the ring's persisting sink if nobody else is: a writer that is just ending may let go later."""
+        if self._sink is None:
+            try:
+                self._sink = self.ring.sink()
+            except SinkLockedError:
+                self._sink = None
+
+
+__all__ = ["MAX_BATCH_BYTES", "Stream"]

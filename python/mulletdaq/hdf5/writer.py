@@ -1,0 +1,279 @@
+"""The HDF5 writer, as its user sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Literal
+
+from mulletdaq.errors import RingClosedError, WriterError
+from mulletdaq.hdf5.attributes import plain_metadata
+from mulletdaq.hdf5.messages import Note
+from mulletdaq.hdf5.naming import check_stream_name
+from mulletdaq.hdf5.options import EngineOptions, RingAddress
+from mulletdaq.hdf5.service import Service, ThreadService
+from mulletdaq.hdf5.statistics import WriterStatistics
+from mulletdaq.ring import RingBuffer
+
+_ALIVE_POLL_S = 0.05
+
+
+class HDF5Writer:
+    """Brings one ring or several into an HDF5 file, while they are written and after.
+
+    A missing file is made. A file of ours is gone on with: where it already holds a run of the same ring, from that
+    run's cursor, so that every row is there once; any other ring begins a new run. Any other file is refused.
+
+    Parameters
+    ----------
+    path
+        The file.
+    ring
+        A ring, or rings by stream name; with names the batches of each stream lie in a group of that name.
+        Statistics and ``rows`` call the stream of a bare ring ``""``.
+    flush_interval_s
+        Time between commits; a backlog of a quarter ring is committed at once.
+    layout
+        ``"batches"``: one group a commit.
+    compression
+        ``"gzip"`` (with shuffle; every reader has it), ``"lzf"``, or None.
+    fsync
+        ``"commit"`` puts each commit on the disk, ``"never"`` leaves that to the operating system.
+    run_in
+        ``"process"``: its own process, which outlives this one until all is written; ``"thread"``: a thread here.
+    metadata
+        Text, numbers, arrays, times, and nested dicts of these, stored with the file, or with the run if the file
+        was there.
+    drain_timeout_s
+        How long :meth:`stop` and :meth:`flush` wait; None waits to the end.
+    poll_interval_s
+        Time between looks at the rings.
+    creator
+        Text of a new file's ``creator`` attribute, ``mulletdaq`` and its version by default.
+
+    Raises
+    ------
+    UnsupportedTypeError
+        If a ring's schema, as far as it is known, or the metadata cannot be stored.
+    SchemaError, ValueError
+        If a stream's name or an option is not possible.
+
+    Notes
+    -----
+    Safe for use by several threads. The rings are opened again by path, so closing yours does not disturb it.
+    A writer that is not started writes in the calling thread, on :meth:`flush` and :meth:`stop`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        ring: RingBuffer | Mapping[str, RingBuffer],
+        *,
+        flush_interval_s: float = 1.0,
+        layout: str = "batches",
+        compression: str | None = "gzip",
+        fsync: str = "commit",
+        run_in: Literal["process", "thread"] = "process",
+        metadata: Mapping[str, Any] | None = None,
+        drain_timeout_s: float | None = None,
+        poll_interval_s: float = 0.02,
+        creator: str | None = None,
+    ) -> None:
+        if run_in not in ("process", "thread"):
+            raise ValueError(f"run_in={run_in!r} is not known; choose 'process' or 'thread'")
+        self._rings = dict(ring) if isinstance(ring, Mapping) else {"": ring}
+        _check_streams(self._rings, named=isinstance(ring, Mapping))
+        self.path = os.path.abspath(os.fspath(path))
+        self._options = EngineOptions(
+            path=self.path,
+            rings={name: RingAddress(os.path.abspath(one.path), one.stream_id) for name, one in self._rings.items()},
+            flush_interval_s=flush_interval_s,
+            layout=layout,
+            compression=compression,
+            fsync=fsync,
+            creator=creator,
+            metadata=plain_metadata(metadata or {}),
+            poll_interval_s=poll_interval_s,
+        )
+        self._run_in = run_in
+        self._drain_timeout_s = drain_timeout_s
+        self._lock = threading.RLock()
+        self._service: Service | None = None
+        self._notes: list[Note] = []
+        self._latest = WriterStatistics()
+        self._stopped = False
+
+    def start(self) -> None:
+        """Start writing; returns once the file is open and the rings' sinks are taken.
+
+        Raises
+        ------
+        WriterError
+            If it runs already, or its process ended at once.
+        FileError, RingError, SchemaError
+            If file or rings cannot be opened.
+        """
+        with self._lock:
+            if self._service is not None:
+                raise WriterError(f"the writer of {self.path} runs already; stop it first")
+            self._service = self._make_service()
+            self._stopped = False
+            for note in self._notes:
+                self._service.annotate(note)
+            self._notes = []
+
+    def flush(self) -> WriterStatistics:
+        """Bring everything written to the rings before this call into the file.
+
+        Raises
+        ------
+        FileWriteError
+            If the file cannot be written now; the writer goes on trying.
+        WriterError
+            If the writer is dead or did not finish within ``drain_timeout_s``.
+        RingError, SchemaError
+            What ended the writing of a stream.
+        """
+        rows = self._heads()
+        service = self._service
+        if service is None:
+            with self._lock:
+                return self._drain_here(rows)
+        return service.request("flush", rows, self._drain_timeout_s)
+
+    def stop(self, rows: Mapping[str, int] | None = None) -> WriterStatistics:
+        """Bring everything into the file and close it; a second call does nothing.
+
+        Parameters
+        ----------
+        rows
+            For a stream the number of rows to have, instead of all that are written at this call.
+
+        Raises
+        ------
+        FileWriteError, WriterError, RingError, SchemaError
+            As :meth:`flush`; the writer has ended, and the ring holds what is not in the file.
+        """
+        with self._lock:
+            if self._stopped:
+                return self._latest
+            rows = {**self._heads(), **(rows or {})}
+            service = self._service
+            if service is None:
+                self._drain_here(rows)
+            else:
+                try:
+                    service.request("stop", rows, self._drain_timeout_s)
+                finally:
+                    self._latest = service.statistics
+                    self._service, self._stopped = None, True
+                    service.join()
+            self._stopped = True
+            return self._latest
+
+    def annotate(self, text: str, timestamp_ns: int, rows: Mapping[str, int]) -> None:
+        """Store a note with its time and each stream's row; it is in the file after the next commit.
+
+        Raises
+        ------
+        WriterError
+            If the writer is dead.
+        """
+        note = Note(str(text), int(timestamp_ns), {name: int(row) for name, row in rows.items()})
+        with self._lock:
+            if self._service is None:
+                self._notes.append(note)
+            else:
+                self._service.annotate(note)
+
+    def statistics(self) -> WriterStatistics:
+        """Counts as of the last commit, and the present lag; never waits for the writer."""
+        service = self._service
+        latest = self._latest if service is None else service.statistics
+        behind = any(row > _next_row(latest, name) for name, row in self._heads().items())
+        lag_s = (time.time_ns() - latest.persisted_until_ns) / 1e9 if behind and latest.persisted_until_ns else 0.0
+        return replace(latest, lag_s=max(lag_s, 0.0))
+
+    async def run(self) -> None:
+        """Start, write until cancelled or stopped, drain. The event loop is never blocked.
+
+        Raises
+        ------
+        FileError, RingError, SchemaError
+            As :meth:`start` and :meth:`stop`.
+        """
+        starting = asyncio.ensure_future(asyncio.to_thread(self.start))
+        try:
+            await asyncio.shield(starting)
+            while self.alive:
+                await asyncio.sleep(_ALIVE_POLL_S)
+        finally:
+            if not starting.done():
+                await asyncio.wait([starting])
+            if starting.exception() is None:
+                await asyncio.shield(asyncio.to_thread(self.stop))
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and still writes."""
+        service = self._service
+        return service is not None and service.alive
+
+    @property
+    def pid(self) -> int | None:
+        """The id of its process; None when it has none."""
+        service = self._service
+        return None if service is None else service.pid
+
+    def _make_service(self) -> Service:
+        make: Callable[[EngineOptions], Service] = ThreadService
+        if self._run_in == "process":
+            from mulletdaq.hdf5.remote import ProcessService
+
+            make = ProcessService
+        return make(self._options)
+
+    def _heads(self) -> dict[str, int]:
+        heads = {}
+        for name, ring in self._rings.items():
+            with suppress(RingClosedError):  # the writer, which has the ring open by itself, looks instead
+                heads[name] = ring.newest_row
+        return heads
+
+    def _drain_here(self, rows: Mapping[str, int]) -> WriterStatistics:
+        from mulletdaq.hdf5.engine import Engine
+
+        engine = Engine(self._options)
+        try:
+            for note in self._notes:
+                engine.annotate(note)
+            self._notes = []
+            engine.drain(rows)
+            self._latest = engine.statistics()
+        finally:
+            engine.close()
+        return self._latest
+
+
+def _check_streams(rings: Mapping[str, RingBuffer], *, named: bool) -> None:
+    """Refuse what cannot be stored where the writer is made, not where it runs."""
+    from mulletdaq.hdf5.columns import columns_of
+
+    for name, ring in rings.items():
+        if named:
+            check_stream_name(name)
+        if ring.content == "arrow":
+            columns_of(ring.schema)
+
+
+def _next_row(statistics: WriterStatistics, stream: str) -> int:
+    counts = statistics.streams.get(stream)
+    return 0 if counts is None else counts.next_row
+
+
+__all__ = ["HDF5Writer"]

@@ -1,0 +1,190 @@
+"""Pace a loop at a rate without drift: every tick has its place on a schedule fixed at the start."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+WhenLate = Literal["skip", "catch_up"]
+
+NS_PER_S = 1_000_000_000
+MIN_RATE_HZ = 1e-5
+MAX_RATE_HZ = 100_000.0
+MAX_DURATION_S = 10 * 366 * 86_400.0
+
+# Waits are cut into pieces this long, so that a stop is noticed soon even at one tick an hour.
+_LONGEST_SLEEP_NS = 50_000_000
+
+
+class StopFlag(Protocol):
+    """Anything that says whether to stop: a ``threading.Event`` does."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+
+
+class Clock(Protocol):
+    """A clock that only goes forwards."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since some fixed moment."""
+
+    def sleep_ns(self, duration_ns: int) -> None:
+        """Let this long pass, or somewhat longer."""
+
+
+class MonotonicClock:
+    """The system's monotonic clock, which nobody can set."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since some fixed moment."""
+        return time.monotonic_ns()
+
+    def sleep_ns(self, duration_ns: int) -> None:
+        """Sleep this long; the system may wake us some 60 µs late."""
+        time.sleep(duration_ns / NS_PER_S)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One turn of a paced loop.
+
+    Parameters
+    ----------
+    index
+        Place on the schedule, from 0; gaps are missed ticks.
+    due_ns
+        When it was due, in nanoseconds since the first tick.
+    late_ns
+        How much later it began.
+    """
+
+    index: int
+    due_ns: int
+    late_ns: int
+
+
+def check_rate(rate_hz: float) -> float:
+    """The rate, if a loop can be paced at it.
+
+    Raises
+    ------
+    ValueError
+        If it is not a number from 0.00001 to 100 000 Hz.
+    """
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:  # NaN fails every comparison
+        raise ValueError(f"a rate of {rate_hz:g} Hz is not from {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} Hz")
+    return float(rate_hz)
+
+
+def tick_count(rate_hz: float, duration_s: float) -> int:
+    """How many ticks begin within a duration, the one at its very start included.
+
+    Raises
+    ------
+    ValueError
+        If the rate can't be paced, or the duration is not above 0 and at most ten years.
+    """
+    check_rate(rate_hz)
+    if not 0 < duration_s <= MAX_DURATION_S:
+        raise ValueError(f"a duration of {duration_s:g} s is not above 0 s and at most ten years")
+    # 0.3 s at 10 Hz is 2.9999999999999996 or 3.0000000000000004 in binary; both mean 3.
+    return max(1, math.ceil(duration_s * rate_hz - 1e-6))
+
+
+class Pacer:
+    """Ticks at a rate, tick k due at ``start + k / rate_hz``; lateness never adds up.
+
+    Parameters
+    ----------
+    rate_hz
+        Ticks a second, 0.00001 to 100 000.
+    when_late
+        What to do when a turn of the loop outlasts a period. ``"skip"`` leaves out the ticks whose time is
+        over and counts them in `missed`: right for reading an instrument, where a late reading is no reading
+        of then. ``"catch_up"`` runs them at once, one after the other, and misses none.
+    stop
+        Ends the ticks when set, also during a wait (within 50 ms).
+    clock
+        Where time comes from.
+
+    Raises
+    ------
+    ValueError
+        If the rate is not a number in range, or `when_late` is neither of the two.
+
+    Notes
+    -----
+    Not for several threads. The wait is a sleep, so ticks begin up to some 100 µs late; the schedule stays.
+    """
+
+    def __init__(
+        self,
+        rate_hz: float,
+        *,
+        when_late: WhenLate = "skip",
+        stop: StopFlag | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.rate_hz = check_rate(rate_hz)
+        if when_late not in ("skip", "catch_up"):
+            raise ValueError(f"when_late is 'skip' or 'catch_up', not {when_late!r}")
+        self._skips = when_late == "skip"
+        self._stop = stop
+        self._clock = clock or MonotonicClock()
+        self.missed = 0
+        """Ticks left out so far because their time was over."""
+
+    def ticks(self, count: int | None = None) -> Iterator[Tick]:
+        """Yield each tick when it is due; the first at once.
+
+        Parameters
+        ----------
+        count
+            Length of the schedule, missed ticks included; None for no end.
+        """
+        start_ns = self._clock.now_ns()
+        index = 0
+        while count is None or index < count:
+            due_ns = self._due_ns(index)
+            now_ns = self._wait_until(start_ns + due_ns) - start_ns
+            if self._stopped():
+                return
+            if self._skips and now_ns >= self._due_ns(index + 1):
+                latest = max(index + 1, int(now_ns * self.rate_hz / NS_PER_S))
+                latest = latest if count is None else min(latest, count)
+                self.missed += latest - index
+                index = latest
+                continue
+            yield Tick(index, due_ns, now_ns - due_ns)
+            index += 1
+
+    def _due_ns(self, index: int) -> int:
+        return round(index * NS_PER_S / self.rate_hz)
+
+    def _wait_until(self, due_ns: int) -> int:
+        """Wait, unless stopped, and return the time it has become."""
+        while (now_ns := self._clock.now_ns()) < due_ns and not self._stopped():
+            self._clock.sleep_ns(min(due_ns - now_ns, _LONGEST_SLEEP_NS))
+        return now_ns
+
+    def _stopped(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
+
+
+__all__ = [
+    "MAX_DURATION_S",
+    "MAX_RATE_HZ",
+    "MIN_RATE_HZ",
+    "Clock",
+    "MonotonicClock",
+    "Pacer",
+    "StopFlag",
+    "Tick",
+    "WhenLate",
+    "check_rate",
+    "tick_count",
+]

@@ -1,0 +1,7 @@
+"""The scientist's view: a file, channels, and values to write."""
+
+from mulletdaq.recording.session import Recording, record
+from mulletdaq.recording.statistics import RecordingStatistics
+from mulletdaq.recording.stream import StreamRecording
+
+__all__ = ["Recording", "RecordingStatistics", "StreamRecording", "record"]

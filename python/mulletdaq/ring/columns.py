@@ -1,0 +1,114 @@
+"""From what users pass as values to the contiguous bytes of a column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from mulletdaq.extras import needs_extra
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+_FORMAT_DTYPES = {
+    "e": "float16", "f": "float32", "g": "float64",
+    "c": "int8", "s": "int16", "i": "int32", "l": "int64",
+    "C": "uint8", "S": "uint16", "I": "uint32", "L": "uint64",
+    "b": "bool",
+}  # fmt: skip
+
+
+def row_bytes(channel: str, format_: str, shape: list[int], value: Any) -> npt.NDArray[np.uint8]:
+    """One row of a waveform or image channel as bytes; called for what is not already exactly that.
+
+    Raises
+    ------
+    TypeError
+        If the dtype cannot be cast without changing values.
+    ValueError
+        If the shape differs.
+    """
+    if format_ not in _FORMAT_DTYPES:
+        raise TypeError(f"channel {channel!r} cannot be written row by row; use write_arrow_batch()")
+    return _packed(_as_array(channel, value, _FORMAT_DTYPES[format_], tuple(shape)))
+
+
+def column_bytes(field: pa.Field, values: Any) -> tuple[int, npt.NDArray[Any]]:
+    """A block's column as contiguous bytes, and its number of rows.
+
+    Raises
+    ------
+    TypeError
+        If the dtype cannot be cast without changing values.
+    ValueError
+        If the shape differs from ``(rows, *channel shape)``.
+    """
+    import pyarrow as pa
+
+    type_ = field.type
+    shape: tuple[int, ...] = ()
+    if isinstance(type_, pa.FixedShapeTensorType):
+        type_, shape = type_.value_type, tuple(type_.shape)
+    elif pa.types.is_fixed_size_list(type_):
+        type_, shape = type_.value_type, (type_.list_size,)
+    if pa.types.is_temporal(type_):
+        type_ = pa.int64() if type_.bit_width == 64 else pa.int32()
+    try:
+        dtype = "bool" if pa.types.is_boolean(type_) else str(type_.to_pandas_dtype().__name__)
+    except NotImplementedError as error:
+        raise TypeError(f"channel {field.name!r} of type {type_} takes no blocks; use write_arrow_batch()") from error
+    array = _as_array(field.name, values, dtype, (None, *shape))
+    return array.shape[0], _packed(array)
+
+
+def _packed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    import numpy as np
+
+    return np.packbits(array, bitorder="little") if array.dtype == np.bool_ else array
+
+
+def _as_array(channel: str, values: Any, dtype: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
+    with needs_extra("arrow"):
+        import numpy as np
+
+    target = np.dtype(dtype)
+    given = values if isinstance(values, np.ndarray) else np.asarray(values)
+    if given.dtype.kind in "mM":
+        given = _as_integers(given)
+    casting = _casting(channel, values, given, target)
+    if not np.can_cast(given.dtype, target, casting) or (target.kind == "b" and given.dtype.kind != "b"):
+        raise TypeError(f"channel {channel!r} is {dtype}; {given.dtype} cannot be cast to it without changing values")
+    expected = tuple(extent if extent is not None else size for extent, size in zip(shape, given.shape, strict=False))
+    if given.shape != expected or len(shape) != given.ndim:
+        wanted = tuple("rows" if extent is None else extent for extent in shape)
+        raise ValueError(f"channel {channel!r} takes shape ({', '.join(map(str, wanted))}), got {given.shape}")
+    return np.ascontiguousarray(given, dtype=target)
+
+
+def _casting(
+    channel: str, values: Any, given: npt.NDArray[Any], target: np.dtype[Any]
+) -> Literal["safe", "same_kind", "unsafe"]:
+    """Arrays have a dtype that somebody chose; numbers in a list may become what the channel is."""
+    if hasattr(values, "dtype") or target.kind not in "iuf":
+        return "safe"
+    if given.dtype.kind in "biu" and target.kind in "iu":
+        _check_range(channel, given, target)
+        return "unsafe"
+    return "same_kind" if target.kind == "f" and given.dtype.kind in "biuf" else "safe"
+
+
+def _check_range(channel: str, given: npt.NDArray[Any], target: np.dtype[Any]) -> None:
+    import numpy as np
+
+    limits = np.iinfo(target)
+    if given.size and (int(given.min()) < limits.min or int(given.max()) > limits.max):
+        raise ValueError(f"channel {channel!r} is {target}; values from {given.min()} to {given.max()} do not fit")
+
+
+def _as_integers(given: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """datetime64 and timedelta64 as the integers they are, in ns."""
+    import numpy as np
+
+    unit = np.dtype(f"{given.dtype.kind}8[ns]")
+    return given.astype(unit).view(np.int64)

@@ -1,0 +1,52 @@
+"""Record batches as IPC messages, for what does not fit a template."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mulletdaq.errors import SchemaMismatchError
+from mulletdaq.extras import needs_extra
+from mulletdaq.ring.reading import END_OF_STREAM
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def summary_of(schema: pa.Schema) -> str:
+    """Columns in few words, for messages."""
+    shown = [f"{field.name}: {field.type}" for field in schema][:8]
+    return ", ".join(shown) + (f" and {len(schema) - 8} more" if len(schema) > 8 else "")
+
+
+def messages_of(batch: pa.RecordBatch) -> bytes:
+    """The IPC messages of a batch, dictionaries first, without the schema's."""
+    import pyarrow as pa
+
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, batch.schema) as writer:
+        writer.write_batch(batch)
+    content: bytes = stream.getvalue().to_pybytes()
+    return content[len(batch.schema.serialize()) : -len(END_OF_STREAM)]
+
+
+def as_batch(data: Any) -> pa.RecordBatch:
+    """A record batch from anything with ``__arrow_c_array__``."""
+    with needs_extra("arrow"):
+        import pyarrow as pa
+
+    return data if isinstance(data, pa.RecordBatch) else pa.record_batch(data)
+
+
+def check_batch(path: str, batch: pa.RecordBatch, schema: pa.Schema) -> None:
+    """Refuse a batch whose columns are not the ring's; nullability is checked by value, later."""
+    if batch.schema.names != schema.names or batch.schema.types != schema.types:
+        raise SchemaMismatchError(
+            f"ring {path} has the columns {summary_of(schema)}, the batch has {summary_of(batch.schema)}"
+        )
+
+
+def check_nulls(path: str, batch: pa.RecordBatch, schema: pa.Schema) -> None:
+    """Refuse nulls where the schema says there are none."""
+    for field, column in zip(schema, batch.columns, strict=True):
+        if column.null_count and not field.nullable:
+            raise SchemaMismatchError(f"ring {path}: column {field.name!r} takes no nulls")

@@ -1,0 +1,74 @@
+"""What someone at a terminal sees."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+from .command import Mullet
+
+
+def run_at_terminal(mullet: Mullet, *words: str) -> tuple[int, str]:
+    """Run a command whose three standard streams are a terminal; its exit code, and all it showed."""
+    ours, its = pty.openpty()
+    environment = {**mullet.environment, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+    environment.pop("NO_COLOR")
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "mullet"), *words],
+        cwd=mullet.folder,
+        env=environment,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # what Linux says when the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    return process.wait(timeout=60), shown.decode()
+
+
+def test_demo_shows_a_bar_and_a_table(mullet: Mullet) -> None:
+    code, shown = run_at_terminal(mullet, "demo", "--duration", "1")
+    assert code == 0, shown
+    assert "━" in shown
+    assert "╭" in shown
+    assert "write latency" in shown
+    assert "next: " in shown
+
+
+def test_an_error_is_still_one_line(mullet: Mullet) -> None:
+    code, shown = run_at_terminal(mullet, "info", "missing.h5")
+    assert code == 1
+    assert shown.count("\n") == 1
+    assert shown.startswith("mullet: ")
+
+
+def test_help_names_every_command(mullet: Mullet) -> None:
+    code, shown = run_at_terminal(mullet, "--help")
+    assert code == 0
+    for command in ("demo", "record", "verify", "info", "status", "tail"):
+        assert command in shown
+
+
+def test_version(mullet: Mullet) -> None:
+    done = mullet("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("mulletdaq ")
+
+
+def test_nothing_said_is_help(mullet: Mullet) -> None:
+    done = mullet()
+    assert done.returncode == 0
+    assert "record" in done.stdout

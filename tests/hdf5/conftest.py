@@ -1,0 +1,78 @@
+"""Rings, batches, and readers that know nothing but h5py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mulletdaq.ring import RingBuffer
+
+PATIENCE_S = 60.0
+"""How long a test waits for what must happen; reached only when it does not."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("timestamp", pa.int64(), nullable=False, metadata={"unit": "ns"}),
+        pa.field("voltage", pa.float64(), nullable=False, metadata={"unit": "V"}),
+    ]
+)
+
+
+def rows(first: int, count: int) -> Any:
+    """A batch whose values tell their row."""
+    numbers = np.arange(first, first + count)
+    return pa.record_batch([pa.array(numbers), pa.array(numbers * 0.5)], schema=SCHEMA)
+
+
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    """Wait until the condition holds; its value."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.01)
+    return value
+
+
+def batches_of(path: Path, stream: str = "") -> list[dict[str, Any]]:
+    """Every batch of a stream in order: datasets and attributes by name."""
+    with h5py.File(path, "r") as file:
+        group = file["measurements"][stream] if stream else file["measurements"]
+        names = sorted(name for name in group if name.startswith("batch_"))
+        assert names == [f"batch_{number:06d}" for number in range(1, len(names) + 1)]
+        return [{name: data[:] for name, data in group[one].items()} | dict(group[one].attrs) for one in names]
+
+
+def stored_rows(path: Path, stream: str = "") -> list[int]:
+    """The row numbers in a file made of :func:`rows`, in the file's order."""
+    batches = batches_of(path, stream)
+    for batch in batches:
+        assert np.array_equal(batch["voltage"], batch["timestamp"] * 0.5)
+        assert len(batch["timestamp"]) == batch["rows"]
+    return [int(row) for batch in batches for row in batch["timestamp"]]
+
+
+@pytest.fixture
+def make_ring(tmp_path: Path) -> Iterator[Callable[..., RingBuffer]]:
+    """Make rings that are closed after the test."""
+    rings: list[RingBuffer] = []
+
+    def make(name: str = "a", capacity_bytes: int = 1 << 20, **options: Any) -> RingBuffer:
+        rings.append(RingBuffer.create(str(tmp_path / f"{name}.ring"), capacity_bytes=capacity_bytes, **options))
+        return rings[-1]
+
+    yield make
+    for ring in rings:
+        ring.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the output goes."""
+    return tmp_path / "out.h5"

@@ -1,0 +1,44 @@
+"""Where a recording goes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mulletdaq.errors import OutputExistsError, RecordingError
+from mulletdaq.recording.output import check_mode, output_path
+
+START = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+
+
+def test_start_is_filled_in(tmp_path: Path) -> None:
+    path = output_path(tmp_path / "run_{start:%Y%m%dT%H%M%S}.h5", START)
+    assert path == str(tmp_path / "run_20260304T050607.h5")
+
+
+def test_a_plain_path_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert output_path("a b.h5") == str(tmp_path / "a b.h5")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{stream}.h5", "{start.__class__}.h5", "{0}.h5", "{}.h5", "{start", "{start:%Y/%m}.h5", "folder/", "a\0b"],
+)
+def test_other_templates_are_refused(template: str) -> None:
+    with pytest.raises(RecordingError):
+        output_path(template, START)
+
+
+def test_modes(tmp_path: Path) -> None:
+    path = tmp_path / "there.h5"
+    check_mode(str(path), "x")
+    path.touch()
+    check_mode(str(path), "a")
+    with pytest.raises(OutputExistsError, match='mode="a"') as caught:
+        check_mode(str(path), "x")
+    assert isinstance(caught.value, FileExistsError)
+    with pytest.raises(ValueError, match="mode takes"):
+        check_mode(str(path), "w")

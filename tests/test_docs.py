@@ -1,0 +1,97 @@
+"""Every code block of README and docs is run, page by page, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
+PATIENCE_S = 120
+
+
+@dataclass
+class Block:
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(*match) for match in FENCE.findall(page.read_text())]
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def run(command: list[str], folder: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "MPLBACKEND": "Agg"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert result.returncode == 0, f"{shlex.join(command)}\n{result.stdout}\n{result.stderr}"
+
+
+@pytest.fixture(scope="module")
+def demo_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make demo` leaves."""
+    folder = tmp_path_factory.mktemp("demo")
+    run(["mullet", "demo", "--duration", "1"], folder)
+    return folder
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
+def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path) -> None:
+    """One script a page, commands between, with the demo's files there."""
+    shutil.copytree(demo_files, tmp_path, dirs_exist_ok=True)
+    script = ["import subprocess as _subprocess"]
+    for block in blocks(page):
+        if block.language == "python":
+            script.append(block.text)
+        elif block.language == "console":
+            script += [as_python(line) for line in block.text.splitlines()]
+        else:
+            assert block.language in {"matlab", "toml"}, f"{page}: a block in {block.language!r} is not run"
+    (tmp_path / "page.py").write_text("\n".join(script))
+    run([sys.executable, "-W", "error", "page.py"], tmp_path)
+    for block in blocks(page):
+        if block.language == "matlab":
+            check_matlab(block.text, tmp_path)
+
+
+def as_python(line: str) -> str:
+    """A command that the page's script runs; of make only the targets are checked, to end somewhere."""
+    assert line.startswith("$ "), f"a console block shows commands only: {line}"
+    command = shlex.split(line[2:])
+    if command[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert set(command[1:]) <= set(targets), line
+        return ""
+    assert command[0] == "mullet", line
+    return f"_subprocess.run({command!r}, check=True)"
+
+
+def check_matlab(text: str, folder: Path) -> None:
+    """No MATLAB here: check that what it reads is where it looks."""
+    reads = re.findall(r"h5(?:read|info)\('([^']+)', (?:'([^']+)'|\[g\.Name '([^']+)'\])", text)
+    assert reads
+    for file_name, path, in_batch in reads:
+        with h5py.File(folder / file_name) as file:
+            assert (path or f"/measurements/batch_000001{in_batch}") in file
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page}: {target}"

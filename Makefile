@@ -15,7 +15,7 @@ demo: .venv/.installed-all
 	$(IN_VENV) mullet verify mullet_demo_raw.h5
 
 test: check rust-test
-	$(IN_VENV) python -m pytest
+	$(IN_VENV) python -m pytest -n 4 --dist worksteal
 
 check: .venv/.installed-test
 	$(IN_VENV) cargo fmt --check
@@ -36,7 +36,7 @@ format: .venv/.installed-test
 	$(IN_VENV) ruff check --fix
 	$(IN_VENV) ruff format
 
-.venv/.installed-%: $(RUST_SOURCES) pyproject.toml tools/install.sh
+.venv/.installed-%: $(RUST_SOURCES) pyproject.toml tools/install.sh tools/requirements.py
 	@tools/install.sh $*
 	@touch $@
 

@@ -46,6 +46,8 @@ if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/d
 fi
 unset CONDA_PREFIX PYTHONPATH PYTHONHOME
 export VIRTUAL_ENV="$PWD/.venv" PATH="$PWD/.venv/bin:$PATH" PIP_DISABLE_PIP_VERSION_CHECK=1
-maturin --version >/dev/null 2>&1 || python -m pip install --quiet 'maturin>=1.7,<2'
-printf 'mulletdaq: building and installing mulletdaq[%s] into .venv\n' "$extra"
-maturin develop --release --locked --quiet --extras "$extra"
+printf 'mulletdaq: installing what mulletdaq[%s] needs (the first time this downloads some 100 MB)\n' "$extra"
+python tools/requirements.py "$extra" >.venv/requirements.txt
+python -m pip install --quiet --requirement .venv/requirements.txt
+printf 'mulletdaq: building the native ring and installing mulletdaq (the first time this takes a minute)\n'
+maturin develop --release --locked --quiet

@@ -144,13 +144,13 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
     return value
 
 
-def run_python(script: str, *arguments: object) -> str:
+def run_python(script: str, *arguments: object, patience_s: float = PATIENCE_S) -> str:
     """Run a script in a process of its own; its output. It must end well."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=patience_s,
         check=False,
     )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -11,7 +11,7 @@ import pytest
 from mulletdaq.ring import Producer, RingBuffer
 from mulletdaq.schema import Channel
 from tests.ring.conftest import MakeRing
-from tests.ring.support import VOLTAGE, column, drain, state_of
+from tests.ring.support import VOLTAGE, column, drain, run_python, state_of
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 
@@ -180,16 +180,24 @@ def test_rows_are_visible_at_once(make_ring: MakeRing) -> None:
             assert column(cursor, "voltage") == [float(row)]
 
 
-def test_rows_over_many_frames(make_ring: MakeRing) -> None:
-    """On a ring of 4 KiB a frame holds few rows; none is missed at the seams."""
-    ring = make_ring(4096)
-    cursor = ring.cursor()
-    with ring.producer([Channel("a", dtype="int64"), Channel("flag", dtype="bool")]) as producer:
-        for row in range(500):
-            producer.append(row, row % 3 == 0, timestamp_ns=row)
-            batch = cursor.read()
-            assert batch.to_pylist() == [{"timestamp": row, "a": row, "flag": row % 3 == 0}]
-    assert cursor.lost_rows == 0
+@pytest.mark.parametrize("capacity", [4096, 6144, 8192, 16384, 65536])
+def test_rows_over_many_frames(capacity: int) -> None:
+    """A small ring's frames hold few rows; none is missed at the seams."""
+    script = """
+        import sys
+        from mulletdaq.ring import RingBuffer, ring_path
+        from mulletdaq.schema import Channel
+        with RingBuffer.create(ring_path("small"), capacity_bytes=int(sys.argv[1])) as ring:
+            cursor = ring.cursor()
+            with ring.producer([Channel("a", dtype="int64"), Channel("flag", dtype="bool")]) as producer:
+                for row in range(6000):
+                    producer.append(row, row % 3 == 0, timestamp_ns=row)
+                    batch = cursor.read()
+                    assert batch.to_pylist() == [{"timestamp": row, "a": row, "flag": row % 3 == 0}]
+            assert cursor.lost_rows == 0
+            assert ring.statistics().rows_lost > 0
+    """
+    run_python(script, capacity, patience_s=20)
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 1000])

@@ -10,9 +10,9 @@ IN_VENV := env -u CONDA_PREFIX -u PYTHONPATH -u PYTHONHOME VIRTUAL_ENV="$(VENV)"
 .PHONY: demo test check rust-test format clean
 
 demo: .venv/.installed-all
-	$(IN_VENV) mullet demo
-	$(IN_VENV) mullet verify mullet_demo_output.h5
-	$(IN_VENV) mullet verify mullet_demo_raw.h5
+	@$(IN_VENV) mullet demo
+	@echo && echo '$$ mullet verify mullet_demo_output.h5' && $(IN_VENV) mullet verify mullet_demo_output.h5
+	@echo && echo '$$ mullet verify mullet_demo_raw.h5' && $(IN_VENV) mullet verify mullet_demo_raw.h5
 
 test: check rust-test
 	$(IN_VENV) python -m pytest -n 4 --dist worksteal

@@ -50,4 +50,4 @@ printf 'mulletdaq: installing what mulletdaq[%s] needs (the first time this down
 python tools/requirements.py "$extra" >.venv/requirements.txt
 python -m pip install --quiet --requirement .venv/requirements.txt
 printf 'mulletdaq: building the native ring and installing mulletdaq (the first time this takes a minute)\n'
-maturin develop --release --locked --quiet
+maturin develop --release --locked >/dev/null # cargo shows its progress on standard error

@@ -11,7 +11,7 @@ import sys
 import h5py
 import numpy as np
 
-LISTED_FIRST = 3  # of a stream with more batches, the first so many and the last are listed
+LISTED_FIRST = 20  # of a stream with more batches, the first so many and the last are listed
 
 
 def main(path):

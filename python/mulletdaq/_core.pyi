@@ -267,7 +267,7 @@ class Cursor:
         """Absolute index of the next row."""
     @property
     def sequence(self) -> int:
-        """Sequence of the frame that the next row comes from."""
+        """Sequence of the first frame of which nothing was delivered yet."""
     @property
     def lost_rows(self) -> int:
         """Rows lost since the cursor was made."""

@@ -116,18 +116,19 @@ def test_backward_time_only_warns(file_of_four: Path) -> None:
 def test_lines_list_the_first_batches_and_the_last(path: Path, make_ring: MakeRing) -> None:
     ring = make_ring()
     writer = HDF5Writer(path, ring)
-    for number in range(8):
+    count = LISTED_FIRST + 5
+    for number in range(count):
         ring.write_arrow_batch(rows(number * 10, 10))
         writer.flush()
     lines = verify(path).lines
     assert lines[0] == f"File opened: {path}"
     assert lines[1] == "Top-level structure: annotations, losses, measurements, runs"
-    assert "8 batches in /measurements" in lines
+    assert f"{count} batches in /measurements" in lines
     listed = [line.strip() for line in lines if line.startswith("  /measurements/batch_")]
-    assert listed == [f"/measurements/batch_00000{number}" for number in (1, 2, 3, 8)]
-    assert f"  ... {8 - 1 - LISTED_FIRST} more, not listed ..." in lines
+    assert listed == [f"/measurements/batch_{number:06d}" for number in (*range(1, LISTED_FIRST + 1), count)]
+    assert "  ... 4 more, not listed ..." in lines
     assert "    voltage: shape (10,), float64, first values 35.0, 35.5, 36.0, ..." in lines
-    assert "first_row = 70" in lines[-2]
+    assert f"first_row = {10 * (count - 1)}" in lines[-2]
     assert all(reader in lines[-1] for reader in ("h5py", "MATLAB", "Igor"))
 
 

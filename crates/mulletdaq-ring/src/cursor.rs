@@ -112,8 +112,8 @@ impl Cursor {
 
     /// A cursor that goes on at a row in or behind the frame at a position, both remembered from earlier.
     ///
-    /// Whatever was overwritten since, from that row on, counts as lost. Without the frame's
-    /// sequence, the rows of such a loss are exact but its frames are given as 0.
+    /// Whatever was overwritten since, from that row on, counts as lost. Without the remembered
+    /// [`Self::sequence`], the rows of such a loss are exact but its frames are given as 0.
     pub fn resume(region: Region, position: u64, row: u64, sequence: Option<u64>) -> Result<Self, ReadError> {
         let mut cursor = Self::at_position(region, position);
         let head = cursor.region.header(header::WRITE_HEAD).load(Ordering::Acquire);
@@ -158,9 +158,9 @@ impl Cursor {
         self.place.row
     }
 
-    /// Sequence of the frame that the next row comes from.
+    /// Sequence of the first frame of which nothing was delivered yet.
     pub fn sequence(&self) -> u64 {
-        self.place.sequence
+        self.place.sequence.saturating_add((self.place.rows_before > 0) as u64)
     }
 
     /// Rows lost so far.

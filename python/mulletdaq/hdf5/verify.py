@@ -11,7 +11,7 @@ from mulletdaq.hdf5.catalog import StreamBatches, streams_of
 from mulletdaq.hdf5.checks import check_file
 from mulletdaq.hdf5.storage import one_line, open_for_reading
 
-LISTED_FIRST = 3
+LISTED_FIRST = 20
 """Of a stream with more batches, the first so many and the last one are listed."""
 
 _VALUES_SHOWN = 3
@@ -69,6 +69,8 @@ def verify(path: str | os.PathLike[str]) -> Report:
         except Exception as error:  # a damaged file can make h5py raise anything
             lines = (f"File opened: {name}",)
             problems.append(f"the structure cannot be read: {one_line(error)}")
+    if not problems:
+        lines += ("Readable with h5py, MATLAB (h5read) and Igor Pro",)
     return Report(name, lines, tuple(problems), tuple(warnings))
 
 
@@ -78,7 +80,6 @@ def _lines(path: str, file: Any) -> Iterator[str]:
     yield f"  attributes: {_attributes(file)}"
     for stream in streams_of(file):
         yield from _stream_lines(stream)
-    yield "Readable with h5py, MATLAB (h5read) and Igor Pro"
 
 
 def _stream_lines(stream: StreamBatches) -> Iterator[str]:

@@ -230,7 +230,7 @@ class RingBuffer(RingFacts):
             A row to start at, or the nearest one there. Together with a position: go on at a place
             remembered from earlier, counting as lost what was overwritten since.
         start_sequence
-            The remembered frame's sequence; without it lost frames of such a gap are not counted.
+            The remembered ``cursor.sequence``; without it the lost frames of such a gap are not counted.
         verify
             Check every sealed frame's checksum, if the ring has them.
 

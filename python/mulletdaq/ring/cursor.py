@@ -125,7 +125,7 @@ class Cursor:
 
     @property
     def sequence(self) -> int:
-        """Sequence of the frame that the next row comes from."""
+        """Sequence of the first frame of which nothing was delivered yet."""
         return self._native.sequence
 
     @property

@@ -84,7 +84,7 @@ class Ring:
         """True for another user's ring."""
     @property
     def replaced(self) -> bool:
-        """True if the path leads to another file, or to none."""
+        """True if the path leads to another file, or to none. May be asked after closing."""
     @property
     def capacity_bytes(self) -> int:
         """Bytes of the data region."""
@@ -277,6 +277,10 @@ class Cursor:
     @property
     def lag_rows(self) -> int:
         """Rows between this cursor and the newest."""
+    def schema_message(self) -> bytes | None:
+        """The Arrow IPC schema message of the ring, once there is one."""
+    def seek(self, position: int) -> None:
+        """Go to a frame's start; the next read raises RingPositionError if none starts there."""
     def set_verify(self, verify: bool) -> None:
         """Check every sealed frame's checksum, if the ring has them."""
     def close(self) -> None:

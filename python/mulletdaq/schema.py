@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -62,7 +63,12 @@ class Channel:
         if self.name == TIMESTAMP:
             raise SchemaError("every stream has its own 'timestamp' column; leave it out or name yours differently")
         object.__setattr__(self, "dtype", _dtype_name(self.name, self.dtype))
-        shape = tuple(int(extent) for extent in self.shape)
+        try:
+            shape = tuple(operator.index(extent) for extent in self.shape)
+        except TypeError:
+            raise SchemaError(
+                f"channel {self.name!r}: shape takes a tuple such as (100,), got {self.shape!r}"
+            ) from None
         if len(shape) > 8 or any(extent < 1 for extent in shape):
             raise SchemaError(f"channel {self.name!r}: shape {self.shape!r} needs extents of at least 1")
         object.__setattr__(self, "shape", shape)

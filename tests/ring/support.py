@@ -117,6 +117,13 @@ def batch_of(first: int, count: int) -> pa.RecordBatch:
     )
 
 
+def ring_of(make_ring: Callable[..., RingBuffer], rows: int, capacity: int = 1 << 16) -> RingBuffer:
+    """A ring whose voltages tell their row, its last frame open."""
+    ring = make_ring(capacity)
+    ring.producer(VOLTAGE).append_block(np.arange(float(rows)))
+    return ring
+
+
 def drain(cursor: Cursor) -> list[Any]:
     """Everything there is to read now."""
     taken = []

@@ -190,9 +190,12 @@ def test_forked_child_does_not_keep_the_lock(make_ring: MakeRing, end: str) -> N
         producer = ring.producer([Channel("voltage", "V")])
         sink = ring.sink()
         producer.append(1.0)
+        running, started = os.pipe()
         child = os.fork()
         if not child:
+            os.write(started, b"x")
             signal.pause()
+        os.read(running, 1)
         print(child)
         sys.stdin.readline()
         if sys.argv[2] == "closes":

@@ -4,7 +4,7 @@
 //! vectorcall function gets them where the interpreter has them.
 
 use crate::clock::now_ns;
-use crate::errors::write_error;
+use crate::errors::{error, write_error};
 use crate::producer::{Bytes, Producer};
 use mulletdaq_ring::error::WriteError;
 use mulletdaq_ring::producer::{Bits, Producer as RingProducer};
@@ -108,7 +108,10 @@ impl Kind {
             Conversion::Signed => self.signed(value),
             Conversion::Unsigned => self.unsigned(value),
             Conversion::Bool => self.boolean(value),
-            Conversion::Wide | Conversion::Unsupported => Err(self.mismatch(value, "one number")),
+            Conversion::Wide | Conversion::Unsupported => {
+                let message = format_args!("channel {:?} cannot be written row by row", self.name);
+                Err(error("UnsupportedTypeError", message))
+            }
         }
     }
 

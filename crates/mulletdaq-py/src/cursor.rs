@@ -1,11 +1,12 @@
 //! `_core.Cursor` and `_core.Frame`: reading, with and without waiting.
 
 use crate::errors::{closed, read_error};
-use crate::ring::Shared;
+use crate::ring::{Shared, schema_message};
 use mulletdaq_ring::cursor::{Cause, Cursor as RingCursor, Delivery};
 use mulletdaq_ring::walk;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -104,6 +105,14 @@ impl Cursor {
         let newest = walk::newest(self.shared.mapped.region());
         let newest = newest.map_err(|reason| read_error(&self.shared.path, reason))?.row;
         self.with(|cursor| newest.saturating_sub(cursor.row()))
+    }
+
+    fn schema_message<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        schema_message(py, &self.shared)
+    }
+
+    fn seek(&self, position: u64) -> PyResult<()> {
+        self.with(|cursor| *cursor = RingCursor::at_position(cursor.region().clone(), position))
     }
 
     fn set_verify(&self, verify: bool) -> PyResult<()> {

@@ -2,12 +2,14 @@
 
 use crate::append::Kind;
 use crate::clock::now_ns;
-use crate::errors::{closed, error, write_error};
+use crate::errors::{closed, error, read_error, write_error};
 use crate::ring::Shared;
-use mulletdaq_ring::error::WriteError;
+use mulletdaq_ring::error::{ReadError, WriteError};
+use mulletdaq_ring::layout::{ALIGN, header};
 use mulletdaq_ring::lock::{ByteLock, fork_generation};
 use mulletdaq_ring::mapped::move_read_tail;
 use mulletdaq_ring::producer::{Bits, Producer as RingProducer};
+use mulletdaq_ring::sync::Ordering as RingOrdering;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -236,10 +238,10 @@ impl Producer {
     }
 
     #[pyo3(signature = (data, timestamp_ns=None))]
-    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timestamp_ns: Option<u64>) -> PyResult<u64> {
+    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timestamp_ns: Option<i64>) -> PyResult<u64> {
         let data = Bytes::of(data)?;
         self.write_with(py, |ring| {
-            let stamp = timestamp_ns.unwrap_or_else(|| ring.stamp(now_ns()));
+            let stamp = timestamp_ns.map_or_else(|| ring.stamp(now_ns()), |stamp| stamp as u64);
             ring.write_opaque(data.bytes(), stamp)
         })
     }
@@ -250,11 +252,11 @@ impl Producer {
         py: Python<'_>,
         messages: &Bound<'_, PyAny>,
         rows: u64,
-        timestamp_ns: Option<u64>,
+        timestamp_ns: Option<i64>,
     ) -> PyResult<u64> {
         let messages = Bytes::of(messages)?;
         self.write_with(py, |ring| {
-            let stamp = timestamp_ns.unwrap_or_else(|| ring.stamp(now_ns()));
+            let stamp = timestamp_ns.map_or_else(|| ring.stamp(now_ns()), |stamp| stamp as u64);
             ring.write_arrow(messages.bytes(), rows, stamp)
         })
     }
@@ -350,9 +352,14 @@ impl Producer {
             let bits = rows
                 .checked_mul(kind.width_bits)
                 .and_then(|bits| bits.checked_add(column.first_bit));
-            if bits.is_none_or(|bits| bits.div_ceil(8) > column.bytes.len() as u64) {
+            // A buffer of another length is not what it is taken for. Arrow's may be longer, from an offset on.
+            let fits = bits.is_some_and(|bits| {
+                let found = column.bytes.len() as u64;
+                bits.div_ceil(8) == found || (bits.div_ceil(8) < found && column.first_bit != 0)
+            });
+            if !fits {
                 return Err(PyValueError::new_err(format!(
-                    "column {:?} has less than {rows} rows",
+                    "column {:?} does not have {rows} rows",
                     kind.name
                 )));
             }
@@ -406,7 +413,12 @@ impl Sink {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         match guard.as_ref() {
             Some(lock) if !lock.lost_by_fork() => {
-                move_read_tail(self.shared.mapped.region(), position, now_ns());
+                let region = self.shared.mapped.region();
+                let head = region.header(header::WRITE_HEAD).load(RingOrdering::Acquire);
+                if position > head || !position.is_multiple_of(ALIGN) {
+                    return Err(read_error(&self.shared.path, ReadError::Position(position)));
+                }
+                move_read_tail(region, position, now_ns());
                 Ok(())
             }
             _ => Err(closed(&self.shared.path, "sink")),

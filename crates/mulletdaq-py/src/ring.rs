@@ -2,12 +2,13 @@
 
 use crate::clock::now_ns;
 use crate::cursor::Cursor;
-use crate::errors::{closed, lock_error, open_error, read_error};
+use crate::errors::{closed, error, lock_error, open_error, read_error};
 use crate::producer::{Producer, Sink};
 use crate::view::View;
 use mulletdaq_ring::cursor::Cursor as RingCursor;
 use mulletdaq_ring::error::ReadError;
 use mulletdaq_ring::layout::{self, header};
+use mulletdaq_ring::lock::FileId;
 use mulletdaq_ring::mapped::{MappedRing, NewRing};
 use mulletdaq_ring::rows::Schema;
 use mulletdaq_ring::sync::Ordering;
@@ -15,6 +16,7 @@ use mulletdaq_ring::walk;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -33,12 +35,16 @@ pub struct Shared {
 #[pyclass(frozen, module = "mulletdaq._core")]
 pub struct Ring {
     shared: Mutex<Option<Arc<Shared>>>,
+    // As text, for messages, and as it is.
     path: String,
+    place: PathBuf,
+    id: FileId,
 }
 
 impl Ring {
-    fn around(path: &Path, mapped: MappedRing) -> Self {
-        let path = path.display().to_string();
+    fn around(place: &Path, mapped: MappedRing) -> Self {
+        let path = place.display().to_string();
+        let id = mapped.id();
         let shared = Shared {
             mapped,
             path: path.clone(),
@@ -47,6 +53,8 @@ impl Ring {
         Self {
             shared: Mutex::new(Some(Arc::new(shared))),
             path,
+            place: place.to_owned(),
+            id,
         }
     }
 
@@ -62,6 +70,27 @@ impl Ring {
     fn found<T>(&self, result: Result<T, ReadError>) -> PyResult<T> {
         result.map_err(|reason| read_error(&self.path, reason))
     }
+}
+
+/// The Arrow IPC schema message of a ring, once there is one.
+pub fn schema_message<'py>(py: Python<'py>, shared: &Shared) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let schema = Schema::load(shared.mapped.region());
+    let broken = || {
+        error(
+            "RingFormatError",
+            format_args!("ring {}: its schema contradicts itself", shared.path),
+        )
+    };
+    if schema.is_some() && shared.mapped.region().truncated() {
+        return Err(read_error(&shared.path, ReadError::Truncated));
+    }
+    schema
+        .map(|schema| {
+            schema
+                .map(|schema| PyBytes::new(py, &schema.message))
+                .ok_or_else(broken)
+        })
+        .transpose()
 }
 
 #[pymethods]
@@ -89,8 +118,8 @@ impl Ring {
     }
 
     #[getter]
-    fn path(&self) -> &str {
-        &self.path
+    fn path(&self) -> &OsStr {
+        self.place.as_os_str()
     }
 
     #[getter]
@@ -104,8 +133,8 @@ impl Ring {
     }
 
     #[getter]
-    fn replaced(&self) -> PyResult<bool> {
-        Ok(self.shared()?.mapped.replaced())
+    fn replaced(&self) -> bool {
+        !self.id.is_at(&self.place)
     }
 
     #[getter]
@@ -179,14 +208,7 @@ impl Ring {
     }
 
     fn schema_message<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        match Schema::load(self.shared()?.mapped.region()) {
-            None => Ok(None),
-            Some(Some(schema)) => Ok(Some(PyBytes::new(py, &schema.message))),
-            Some(None) => Err(crate::errors::error(
-                "RingFormatError",
-                format_args!("ring {}: the schema region contradicts itself", self.path),
-            )),
-        }
+        schema_message(py, &*self.shared()?)
     }
 
     fn columns(&self) -> PyResult<Vec<(String, String, u64)>> {
@@ -219,10 +241,6 @@ impl Ring {
     #[pyo3(signature = (*, keep_uncommitted=false, timeout_s=0.0))]
     fn producer(&self, py: Python<'_>, keep_uncommitted: bool, timeout_s: f64) -> PyResult<Producer> {
         let shared = self.shared()?;
-        if shared.mapped.read_only() {
-            let message = format_args!("ring {}: another user's ring can only be read", self.path);
-            return Err(crate::errors::error("RingAccessError", message));
-        }
         let lock = shared
             .mapped
             .lock_producer()

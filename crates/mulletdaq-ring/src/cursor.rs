@@ -117,11 +117,8 @@ impl Cursor {
     pub fn resume(region: Region, position: u64, row: u64, sequence: Option<u64>) -> Result<Self, ReadError> {
         let mut cursor = Self::at_position(region, position);
         let head = cursor.region.header(header::WRITE_HEAD).load(Ordering::Acquire);
-        let there = if position < head {
-            FrameHeader::look(&cursor.region, position, head)?
-        } else {
-            None
-        };
+        let look = || FrameHeader::look(&cursor.region, position, head).map_err(|_| ReadError::Position(position));
+        let there = if position < head { look()? } else { None };
         cursor.place.row = row;
         cursor.place.sequence = sequence.unwrap_or(UNKNOWN);
         cursor.row_known = true;

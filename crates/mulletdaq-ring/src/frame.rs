@@ -118,6 +118,7 @@ impl FrameHeader {
 
     /// Load and check a header as its only writer: nothing can be overwritten meanwhile.
     pub fn load_own(region: &Region, position: u64, head: u64) -> Result<Self, Corrupt> {
+        check_place(position, head)?;
         let header = Self::load(region, position);
         header.check(region, position, head)?;
         Ok(header)
@@ -125,6 +126,7 @@ impl FrameHeader {
 
     /// Load and check a header as a reader; `None` when the producer has overtaken the position.
     pub fn look(region: &Region, position: u64, head: u64) -> Result<Option<Self>, Corrupt> {
+        check_place(position, head)?;
         let header = Self::load(region, position);
         if !intact(region, position) {
             return Ok(None);
@@ -163,6 +165,17 @@ impl FrameHeader {
             _ => bad("of no known kind"),
         }
     }
+}
+
+/// No header can lie at an odd place or behind what is published: there may be no memory, even.
+fn check_place(position: u64, head: u64) -> Result<(), Corrupt> {
+    if position.is_multiple_of(layout::ALIGN) && position < head {
+        return Ok(());
+    }
+    Err(Corrupt {
+        position,
+        reason: "no frame can start there",
+    })
 }
 
 /// True if nothing at or behind `position` was overwritten before everything loaded so far.

@@ -41,6 +41,12 @@ pub struct FileId {
 }
 
 impl FileId {
+    /// True if this file still lies at a path.
+    pub fn is_at(self, path: &Path) -> bool {
+        let there = std::fs::symlink_metadata(path);
+        there.is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode)
+    }
+
     /// The identity of an open file.
     pub fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;

@@ -166,6 +166,9 @@ impl MappedRing {
     }
 
     fn lock(&self, byte: i64) -> Result<ByteLock, LockError> {
+        if self.read_only {
+            return Err(LockError::Io(io::ErrorKind::PermissionDenied.into()));
+        }
         if self.region.flags() & flag::REPLACED != 0 {
             return Err(LockError::Replaced);
         }
@@ -193,11 +196,9 @@ impl MappedRing {
         held.then(|| self.region.pids().1)
     }
 
-    /// True if the path leads to another file, or to none.
-    pub fn replaced(&self) -> bool {
-        let there = std::fs::symlink_metadata(&self.path);
-        let same = there.is_ok_and(|m| m.dev() == self.id.device && m.ino() == self.id.inode);
-        !same || self.region.flags() & flag::REPLACED != 0
+    /// The file's identity.
+    pub fn id(&self) -> FileId {
+        self.id
     }
 }
 
@@ -205,7 +206,7 @@ impl MappedRing {
 fn make_way(path: &Path, force: bool) -> Result<(), OpenError> {
     let file = open_checked(path, false)?;
     let id = FileId::of(&file)?;
-    let unfinished = read_word(&file, header::MAGIC)? == Some(0) || file.metadata()?.len() < HEADER_BYTES;
+    let unfinished = starts_with_zeros(&file)?;
     let producer = match ByteLock::acquire(path, id, PRODUCER_BYTE) {
         Ok(lock) => Some(lock),
         Err(LockError::Replaced) => return Ok(()),
@@ -274,6 +275,13 @@ fn open_checked(path: &Path, read_only: bool) -> Result<File, OpenError> {
         return Err(OpenError::Access("it is not a regular file".into()));
     }
     Ok(file)
+}
+
+/// The magic was not stored yet: nothing was ever written there.
+fn starts_with_zeros(file: &File) -> io::Result<bool> {
+    let mut magic = [0; 8];
+    let read = file.read_at(&mut magic, 0)?;
+    Ok(magic[..read].iter().all(|&byte| byte == 0))
 }
 
 fn read_word(file: &File, index: usize) -> io::Result<Option<u64>> {

@@ -363,7 +363,7 @@ impl Producer {
                 return Err(WriteError::Full);
             }
         }
-        self.move_oldest(end)?;
+        self.move_oldest(end);
         self.region.header(header::WRITE_INTENT).store(end, Ordering::Release);
         // Pairs with the acquire fence in `frame::intact`.
         fence(Ordering::Release);
@@ -395,12 +395,17 @@ impl Producer {
     }
 
     /// Move `oldest` past every frame that a claim up to `end` overwrites.
-    fn move_oldest(&mut self, end: u64) -> Result<(), WriteError> {
+    fn move_oldest(&mut self, end: u64) {
         let capacity = self.region.capacity();
         let before = self.oldest;
         let mut tail = None;
         while end - self.oldest > capacity {
-            let frame = FrameHeader::load_own(&self.region, self.oldest, self.head)?;
+            let Ok(frame) = FrameHeader::load_own(&self.region, self.oldest, self.head) else {
+                // Somebody wrote over a header. Where the next frame starts is lost, and with it all
+                // that is old; recording goes on, and cursors count what they miss by their rows.
+                self.oldest = self.head;
+                break;
+            };
             let tail = *tail.get_or_insert_with(|| self.region.header(header::READ_TAIL).load(Ordering::Acquire));
             if frame.position >= tail {
                 self.rows_overwritten += frame.rows;
@@ -410,7 +415,6 @@ impl Producer {
         if self.oldest != before {
             self.region.header(header::OLDEST).store(self.oldest, Ordering::Release);
         }
-        Ok(())
     }
 
     /// Make a claimed and filled frame visible.

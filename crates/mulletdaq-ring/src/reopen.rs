@@ -75,14 +75,20 @@ impl Producer {
         Ok(last)
     }
 
-    /// An open frame can only be sealed with the layout that it was opened with.
+    /// An open frame can only be sealed with the template that it was opened with.
+    ///
+    /// It may have room for another number of rows than this version would choose.
     fn check_template(&self, open: &FrameHeader) -> Result<(), Corrupt> {
-        let fits = self.rows.as_ref().is_some_and(|layout| {
-            open.kind == kind::ROWS
-                && open.length == layout.length
-                && open.body_offset as u64 == layout.body_offset
-                && open.row_capacity as u64 == layout.row_capacity
-        });
+        let fits = self
+            .rows
+            .as_ref()
+            .zip(self.schema.as_ref())
+            .is_some_and(|(layout, schema)| {
+                let body_bytes = schema.body_bytes(open.row_capacity as u64);
+                open.kind == kind::ROWS
+                    && open.body_offset as u64 == layout.body_offset
+                    && open.length == layout.body_offset + body_bytes
+            });
         let reason = "an open frame that does not have the schema's layout";
         if fits {
             Ok(())

@@ -96,7 +96,7 @@ impl Schema {
             });
         }
         let template = Template::parse(&mut fields, columns.len() as u64)?;
-        if template.is_some() && columns.iter().any(|column| column.width_bits == 0) {
+        if template.is_some() && (columns.is_empty() || columns.iter().any(|column| column.width_bits == 0)) {
             return None;
         }
         Some(Self {

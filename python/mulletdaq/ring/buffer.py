@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,11 +14,10 @@ from mulletdaq.errors import (
     RingExistsError,
     SchemaMismatchError,
 )
-from mulletdaq.extras import needs_extra
 from mulletdaq.ring.cursor import Cursor
 from mulletdaq.ring.facts import RingFacts
-from mulletdaq.ring.messages import as_batch, check_batch, check_nulls, messages_of, summary_of
-from mulletdaq.ring.options import OnFull, check_policy, rounded_capacity
+from mulletdaq.ring.messages import as_batch, check_batch, check_nulls, messages_of, read_schema, summary_of
+from mulletdaq.ring.options import OnFull, check_policy, index_of, rounded_capacity
 from mulletdaq.ring.producer import Producer
 from mulletdaq.ring.reading import latest_rows, snapshot
 from mulletdaq.ring.statistics import RingStatistics, statistics_of
@@ -45,6 +45,7 @@ class RingBuffer(RingFacts):
         self._on_full: OnFull = on_full
         self._timeout_s = timeout_s
         self._writer: _core.Producer | None = None
+        self._writer_lock = threading.Lock()
         self._producer: Producer | None = None
         self._schema: pa.Schema | None = None
 
@@ -85,11 +86,11 @@ class RingBuffer(RingFacts):
         check_policy(on_full, timeout_s)
         capacity = rounded_capacity(capacity_mb, capacity_bytes)
         try:
-            native = _core.Ring.create(path, capacity, force=force, checksum=checksum)
+            native = _core.Ring.create(os.path.abspath(path), capacity, force=force, checksum=checksum)
         except RingExistsError:
             if not exist_ok:
                 raise
-            native = _core.Ring.open(path)
+            native = _core.Ring.open(os.path.abspath(path))
         return cls(native, on_full, timeout_s)
 
     @classmethod
@@ -113,7 +114,7 @@ class RingBuffer(RingFacts):
         RingNotFoundError, RingAccessError, RingFormatError, RingVersionError, RingTruncatedError
         """
         check_policy(on_full, timeout_s)
-        return cls(_core.Ring.open(path, owner=owner), on_full, timeout_s)
+        return cls(_core.Ring.open(os.path.abspath(path), owner=owner), on_full, timeout_s)
 
     # ---- writing
 
@@ -186,8 +187,8 @@ class RingBuffer(RingFacts):
         there = self.schema
         if there is not None and not there.equals(wanted):
             raise SchemaMismatchError(f"ring {self.path} has the columns {summary_of(there)}, not {summary_of(wanted)}")
-        if on_full is not None and on_full != self._on_full and self._writer is not None:
-            self._writer.close()
+        if (on_full is not None or timeout_s is not None) and self._writer is not None:
+            self._writer.close()  # it has the policy of the ring's own writes
         writer = self._take_writer(on_full, timeout_s)
         try:
             self._fix_schema(wanted)
@@ -198,12 +199,13 @@ class RingBuffer(RingFacts):
         return self._producer
 
     def _take_writer(self, on_full: OnFull | None = None, timeout_s: float | None = None) -> _core.Producer:
-        if self._writer is None or self._writer.closed:
-            policy = on_full or self._on_full
-            limit = timeout_s if timeout_s is not None else self._timeout_s
-            wait_s = (math.inf if limit is None else limit) if policy == "block" else 0.0
-            self._writer = self._native.producer(keep_uncommitted=policy != "overwrite", timeout_s=wait_s)
-        return self._writer
+        with self._writer_lock:
+            if self._writer is None or self._writer.closed:
+                policy = on_full or self._on_full
+                limit = timeout_s if timeout_s is not None else self._timeout_s
+                wait_s = (math.inf if limit is None else limit) if policy == "block" else 0.0
+                self._writer = self._native.producer(keep_uncommitted=policy != "overwrite", timeout_s=wait_s)
+            return self._writer
 
     def _fix_schema(self, schema: pa.Schema) -> None:
         region = schema_region(schema)
@@ -240,19 +242,18 @@ class RingBuffer(RingFacts):
             No such frame, or not with that row.
         """
         native = self._native
-        if isinstance(start, int):
-            if start_row is None:
-                made = native.cursor_position(start)
-            else:
-                made = native.cursor_resume(start, start_row, start_sequence)
-        elif start not in ("oldest", "latest"):
-            raise ValueError(f'start takes "oldest", "latest" or a position, got {start!r}')
-        elif start_row is not None:
-            made = native.cursor_row(start_row)
+        row = None if start_row is None else index_of("start_row", start_row)
+        if start not in ("oldest", "latest"):
+            position = index_of("start", start)
+            made = (
+                native.cursor_position(position) if row is None else native.cursor_resume(position, row, start_sequence)
+            )
+        elif row is not None:
+            made = native.cursor_row(row)
         else:
             made = native.cursor_oldest() if start == "oldest" else native.cursor_latest()
         made.set_verify(verify)
-        return Cursor(made, native)
+        return Cursor(made, self.path)
 
     def read_snapshot(self) -> bytes:
         """Everything from ``read_tail``, or the oldest row if that is later, to the newest row now.
@@ -303,9 +304,7 @@ class RingBuffer(RingFacts):
         if self._schema is None:
             message = self._native.schema_message()
             if message is not None:
-                with needs_extra("arrow"):
-                    import pyarrow as pa
-                self._schema = pa.ipc.read_schema(pa.py_buffer(message))
+                self._schema = read_schema(self.path, message)
         return self._schema
 
     def data_address(self) -> int:
@@ -332,7 +331,7 @@ class RingBuffer(RingFacts):
 
     def unlink(self) -> None:
         """Remove the file, unless another ring has taken its path; handles stay usable until closed."""
-        if self._native.closed or not self._native.replaced:
+        if not self._native.replaced:
             Path(self.path).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:

@@ -52,13 +52,13 @@ def column_bytes(field: pa.Field, values: Any) -> tuple[int, npt.NDArray[Any]]:
         type_, shape = type_.value_type, tuple(type_.shape)
     elif pa.types.is_fixed_size_list(type_):
         type_, shape = type_.value_type, (type_.list_size,)
+    unit = getattr(type_, "unit", "ns")
     if pa.types.is_temporal(type_):
         type_ = pa.int64() if type_.bit_width == 64 else pa.int32()
-    try:
-        dtype = "bool" if pa.types.is_boolean(type_) else str(type_.to_pandas_dtype().__name__)
-    except NotImplementedError as error:
-        raise TypeError(f"channel {field.name!r} of type {type_} takes no blocks; use write_arrow_batch()") from error
-    array = _as_array(field.name, values, dtype, (None, *shape))
+    if not (pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_)):
+        raise TypeError(f"channel {field.name!r} of type {field.type} takes no blocks; use write_arrow_batch()")
+    dtype = "bool" if pa.types.is_boolean(type_) else str(type_.to_pandas_dtype().__name__)
+    array = _as_array(field.name, values, dtype, (None, *shape), unit)
     return array.shape[0], _packed(array)
 
 
@@ -68,16 +68,18 @@ def _packed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.packbits(array, bitorder="little") if array.dtype == np.bool_ else array
 
 
-def _as_array(channel: str, values: Any, dtype: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
+def _as_array(
+    channel: str, values: Any, dtype: str, shape: tuple[int | None, ...], unit: str = "ns"
+) -> npt.NDArray[Any]:
     with needs_extra("arrow"):
         import numpy as np
 
     target = np.dtype(dtype)
     given = values if isinstance(values, np.ndarray) else np.asarray(values)
     if given.dtype.kind in "mM":
-        given = _as_integers(given)
+        given = _as_integers(given, unit)
     casting = _casting(channel, values, given, target)
-    if not np.can_cast(given.dtype, target, casting) or (target.kind == "b" and given.dtype.kind != "b"):
+    if not np.can_cast(given.dtype, target, casting) or (target.kind == "b" and given.dtype.kind != "b" and given.size):
         raise TypeError(f"channel {channel!r} is {dtype}; {given.dtype} cannot be cast to it without changing values")
     expected = tuple(extent if extent is not None else size for extent, size in zip(shape, given.shape, strict=False))
     if given.shape != expected or len(shape) != given.ndim:
@@ -90,6 +92,8 @@ def _casting(
     channel: str, values: Any, given: npt.NDArray[Any], target: np.dtype[Any]
 ) -> Literal["safe", "same_kind", "unsafe"]:
     """Arrays have a dtype that somebody chose; numbers in a list may become what the channel is."""
+    if not hasattr(values, "dtype") and not given.size:
+        return "unsafe"  # an empty list is of no type
     if hasattr(values, "dtype") or target.kind not in "iuf":
         return "safe"
     if given.dtype.kind in "biu" and target.kind in "iu":
@@ -106,9 +110,8 @@ def _check_range(channel: str, given: npt.NDArray[Any], target: np.dtype[Any]) -
         raise ValueError(f"channel {channel!r} is {target}; values from {given.min()} to {given.max()} do not fit")
 
 
-def _as_integers(given: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """datetime64 and timedelta64 as the integers they are, in ns."""
+def _as_integers(given: npt.NDArray[Any], unit: str) -> npt.NDArray[Any]:
+    """datetime64 and timedelta64 as the integers they are in a unit."""
     import numpy as np
 
-    unit = np.dtype(f"{given.dtype.kind}8[ns]")
-    return given.astype(unit).view(np.int64)
+    return given.astype(np.dtype(f"{given.dtype.kind}8[{unit}]")).view(np.int64)

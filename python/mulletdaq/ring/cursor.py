@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mulletdaq._core import KIND_OPAQUE, KIND_ROWS
+from mulletdaq.errors import FrameCorruptError
 from mulletdaq.extras import needs_extra
+from mulletdaq.ring.messages import read_schema
+from mulletdaq.ring.options import index_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mulletdaq._core import Cursor as NativeCursor
-    from mulletdaq._core import Frame, Ring
+    from mulletdaq._core import Frame
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ class Cursor:
     Any number of cursors read a ring at once, none ever slows the producer. Threads may share one.
     """
 
-    def __init__(self, native: NativeCursor, ring: Ring) -> None:
+    def __init__(self, native: NativeCursor, path: str) -> None:
         self._native = native
-        self._ring = ring
+        self._path = path
         self._schema: pa.Schema | None = None
         self._schema_message = b""
         self._losses: list[Loss] = []
@@ -83,6 +86,8 @@ class Cursor:
             Everything was read, and a new ring was made at the same path.
         RingPositionError, RingTruncatedError, RingClosedError
         """
+        if max_rows is not None and max_rows < 1:
+            raise ValueError(f"max_rows must be at least 1, got {max_rows}")
         frame = self._native.read(max_rows, timeout_s)
         return None if frame is None else self._content(frame)
 
@@ -96,21 +101,31 @@ class Cursor:
         with needs_extra("arrow"):
             import pyarrow as pa
         schema = self.schema
-        if frame.kind == KIND_ROWS:
-            return pa.ipc.read_record_batch(pa.py_buffer(frame), schema)
-        stream = pa.ipc.open_stream(pa.BufferReader(self._schema_message + bytes(frame)))
-        return stream.read_next_batch().slice(frame.skip, frame.rows)
+        try:
+            if frame.kind == KIND_ROWS:
+                return pa.ipc.read_record_batch(pa.py_buffer(frame), schema)
+            stream = pa.ipc.open_stream(pa.BufferReader(self._schema_message + bytes(frame)))
+            batch = stream.read_next_batch().slice(frame.skip, frame.rows)
+            # Offsets and dictionary indices come from another process: out of bounds, they would end this one.
+            batch.validate(full=True)
+        except (pa.ArrowException, StopIteration, KeyError, EOFError) as error:
+            # The cursor is behind it already: like a wrong checksum, it is told and stepped over.
+            message = f"ring {self._path}: frame at position {frame.position} holds no readable Arrow data: {error}"
+            self._losses.append(
+                Loss(frame.first_row, frame.rows, frame.sequence, 1, "corrupt", timestamp_ns=time.time_ns())
+            )
+            raise FrameCorruptError(" ".join(message.split())) from error
+        else:
+            return batch
 
     @property
     def schema(self) -> pa.Schema | None:
         """The ring's Arrow schema; None while it has none."""
         if self._schema is None:
-            message = self._ring.schema_message()
+            message = self._native.schema_message()
             if message is not None:
-                with needs_extra("arrow"):
-                    import pyarrow as pa
                 self._schema_message = message
-                self._schema = pa.ipc.read_schema(pa.py_buffer(message))
+                self._schema = read_schema(self._path, message)
         return self._schema
 
     @property
@@ -155,9 +170,7 @@ class Cursor:
 
     def seek(self, position: int) -> None:
         """Go to the frame at a position; a read raises ``RingPositionError`` if none starts there."""
-        replacement = self._ring.cursor_position(position)
-        self._native.close()
-        self._native = replacement
+        self._native.seek(index_of("position", position))
 
     async def __aiter__(self) -> AsyncIterator[pa.RecordBatch | bytes]:
         """Wait for what comes next, without blocking the event loop."""

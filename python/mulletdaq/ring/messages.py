@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mulletdaq.errors import SchemaMismatchError
+from mulletdaq.errors import RingFormatError, SchemaMismatchError
 from mulletdaq.extras import needs_extra
 from mulletdaq.ring.reading import END_OF_STREAM
 
@@ -27,6 +27,25 @@ def messages_of(batch: pa.RecordBatch) -> bytes:
         writer.write_batch(batch)
     content: bytes = stream.getvalue().to_pybytes()
     return content[len(batch.schema.serialize()) : -len(END_OF_STREAM)]
+
+
+def read_schema(path: str, message: bytes) -> pa.Schema:
+    """The schema in a ring's schema message.
+
+    Raises
+    ------
+    RingFormatError
+        If pyarrow cannot read it.
+    """
+    with needs_extra("arrow"):
+        import pyarrow as pa
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(message))
+        str(schema.names)  # decodes them
+    except (pa.ArrowException, KeyError, EOFError, UnicodeDecodeError) as error:
+        raise RingFormatError(f"ring {path}: its schema is not readable: {' '.join(str(error).split())}") from error
+    else:
+        return schema
 
 
 def as_batch(data: Any) -> pa.RecordBatch:

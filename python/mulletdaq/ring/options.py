@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Literal, TypeAlias
 
 from mulletdaq import _core
-from mulletdaq.errors import RingCapacityError
+from mulletdaq.errors import RingCapacityError, RingPositionError
 
 OnFull: TypeAlias = Literal["overwrite", "block", "error"]
 """What a write does when the ring is full of rows that the persisting sink has not committed."""
@@ -30,7 +31,28 @@ def rounded_capacity(capacity_mb: float, capacity_bytes: int | None) -> int:
     RingCapacityError
         If no ring could have that size.
     """
-    wanted = capacity_mb * _MEGABYTE if capacity_bytes is None else capacity_bytes
+    asked = f"{capacity_mb!r} MB" if capacity_bytes is None else f"{capacity_bytes!r} bytes"
+    try:
+        wanted = float(capacity_mb) * _MEGABYTE if capacity_bytes is None else float(capacity_bytes)
+    except OverflowError:
+        wanted = math.inf
     if not math.isfinite(wanted) or wanted <= 0 or wanted > _core.MAX_CAPACITY:
-        raise RingCapacityError(f"a ring of {capacity_mb!r} MB cannot be; typical are 10 to 10000")
+        raise RingCapacityError(f"a ring of {asked[:60]} cannot be; 10 to 10000 MB are usual")
     return max(-(-math.ceil(wanted) // 64) * 64, _core.MIN_CAPACITY)
+
+
+def index_of(what: str, number: object) -> int:
+    """A position or row as an int, also from NumPy.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        index = operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError(f'{what} takes a position or row, start "oldest" and "latest" too; got {number!r}') from None
+    if not 0 <= index < 2**64:
+        raise RingPositionError(f"{what}={index} lies outside every ring; a position is at least 0")
+    return index

@@ -81,7 +81,9 @@ class Producer:
         fields = [field for field in self.schema if field.name != TIMESTAMP]
         arrays = [column_bytes(field, values) for field, values in zip(fields, given, strict=True)]
         counts = {rows for rows, _ in arrays}
-        if len(counts) > 1:
+        if not counts and timestamps_ns is not None:
+            counts = {len(timestamps_ns)}  # a stream of events has nothing but its stamps
+        if len(counts) != 1:
             raise ValueError(f"columns of a block must be equally long, got {sorted(counts)} rows")
         rows = counts.pop()
         if rows:

@@ -50,7 +50,7 @@ def content_of(ring: Ring) -> Content:
 
 def statistics_of(ring: Ring) -> RingStatistics:
     """A ring now."""
-    uncommitted = min(ring.write_head - ring.read_tail, ring.capacity_bytes)
+    uncommitted = min(max(ring.write_head - ring.read_tail, 0), ring.capacity_bytes)
     return RingStatistics(
         rows_written=ring.newest_row(),
         rows_lost=_rows_lost(ring),

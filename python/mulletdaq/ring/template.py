@@ -55,7 +55,7 @@ def _values_and_shape(type_: pa.DataType) -> tuple[pa.DataType, tuple[int, ...]]
         import pyarrow as pa
 
     if isinstance(type_, pa.FixedShapeTensorType):
-        return type_.value_type, tuple(type_.shape)
+        return type_.value_type, tuple(type_.shape) or (1,)  # stored as a list of one
     if isinstance(type_, pa.BaseExtensionType):
         return _values_and_shape(type_.storage_type)
     if pa.types.is_fixed_size_list(type_):

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Weaken each memory ordering of the ring on purpose, one at a time, and see that loom's tests fail.
 
-Prints a Markdown table. Takes some minutes; `make soak` runs it.
+Prints a Markdown table. Takes some minutes; `make soak` runs it. Not in it: `read_tail`, whose acquire keeps the
+producer's stores behind the sink's loads, since loom never lets a load see a store that comes later.
 """
 
 from __future__ import annotations
@@ -40,20 +41,8 @@ WEAKENINGS = [
     Weakening(
         "claim: write_intent one claim late",
         "producer.rs",
-        "self.region.header(header::WRITE_INTENT).store(end, Ordering::Release);",
-        "self.region.header(header::WRITE_INTENT).store(self.head, Ordering::Release);",
-    ),
-    Weakening(
-        "claim: oldest release → relaxed",
-        "producer.rs",
-        "header(header::OLDEST).store(self.oldest, Ordering::Release)",
-        "header(header::OLDEST).store(self.oldest, Ordering::Relaxed)",
-    ),
-    Weakening(
-        "publish: midway release → relaxed",
-        "producer.rs",
-        "header(header::MIDWAY).store(header.position, Ordering::Release)",
-        "header(header::MIDWAY).store(header.position, Ordering::Relaxed)",
+        "header(header::WRITE_INTENT).store(end, Ordering::Relaxed)",
+        "header(header::WRITE_INTENT).store(self.head, Ordering::Relaxed)",
     ),
     Weakening(
         "row: state release → relaxed",
@@ -62,16 +51,17 @@ WEAKENINGS = [
         "word(self.open_state).store(self.open_rows, Ordering::Relaxed)",
     ),
     Weakening(
+        "row: state before the values",
+        "producer.rs",
+        "self.open_rows += count; self.row += count; self.region",
+        "self.open_rows += count; self.row += count; self.region"
+        ".word(self.open_state).store(self.open_rows + 1, Ordering::Release); self.region",
+    ),
+    Weakening(
         "seal: state release → relaxed",
         "producer.rs",
         "words[frame::STATE].store(open.rows | SEALED, Ordering::Release)",
         "words[frame::STATE].store(open.rows | SEALED, Ordering::Relaxed)",
-    ),
-    Weakening(
-        "read: state acquire → relaxed",
-        "frame.rs",
-        "words[frame::STATE].load(Ordering::Acquire)",
-        "words[frame::STATE].load(Ordering::Relaxed)",
     ),
     Weakening("validate: no acquire fence", "frame.rs", "fence(Ordering::Acquire);", "let _ = fence;"),
     Weakening(
@@ -83,26 +73,20 @@ WEAKENINGS = [
     Weakening(
         "read: write_head acquire → relaxed",
         "cursor.rs",
-        "let head = self.region.header(header::WRITE_HEAD).load(Ordering::Acquire);\n        if position == head",
-        "let head = self.region.header(header::WRITE_HEAD).load(Ordering::Relaxed);\n        if position == head",
+        "let head = self.region.header(header::WRITE_HEAD).load(Ordering::Acquire);",
+        "let head = self.region.header(header::WRITE_HEAD).load(Ordering::Relaxed);",
     ),
     Weakening(
-        "jump: oldest and midway acquire → relaxed",
+        "read: not validated after the copy",
         "cursor.rs",
-        "let load = |index| self.region.header(index).load(Ordering::Acquire);",
-        "let load = |index| self.region.header(index).load(Ordering::Relaxed);",
-    ),
-    Weakening(
-        "walk: oldest acquire → relaxed",
-        "walk.rs",
-        "region.header(header::OLDEST).load(Ordering::Acquire)",
-        "region.header(header::OLDEST).load(Ordering::Relaxed)",
+        "if !frame::intact(&self.region, frame.position) { return Ok(Step::Overtaken); }",
+        "",
     ),
     Weakening(
         "walk: write_head acquire → relaxed",
         "walk.rs",
-        "let head = region.header(header::WRITE_HEAD).load(Ordering::Acquire);\n        if let Some(place)",
-        "let head = region.header(header::WRITE_HEAD).load(Ordering::Relaxed);\n        if let Some(place)",
+        "let head = region.header(header::WRITE_HEAD).load(Ordering::Acquire); if head == 0",
+        "let head = region.header(header::WRITE_HEAD).load(Ordering::Relaxed); if head == 0",
     ),
     Weakening(
         "schema: length release → relaxed",

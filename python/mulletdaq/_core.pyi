@@ -211,8 +211,12 @@ class Producer:
         """Write Arrow IPC messages that end in one record batch of `rows` rows; returns the position."""
     def append_columns(self, rows: int, columns: Sequence[Buffer | npt.NDArray[Any]]) -> None:
         """Write `rows` rows from one contiguous buffer a column, timestamps first, bools as bits."""
-    def append_arrow(self, array: CapsuleType) -> bool:
-        """Write the rows of an `arrow_array` capsule in place; False if it has nulls or varying widths."""
+    def append_arrow(self, schema: CapsuleType, array: CapsuleType, *, checked: bool = False) -> bool:
+        """Write the rows of what `__arrow_c_array__` returned in place.
+
+        False, and nothing written, if the producer is closed, or the array has nulls, varying widths or,
+        unless `checked`, perhaps another schema.
+        """
     def stamp(self) -> int:
         """The time now, ns since the Unix epoch; never earlier than the last stamp given."""
     def seal(self) -> None:

@@ -43,6 +43,26 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// True if a row takes one float64.
+    pub fn is_float64(&self) -> bool {
+        self.conversion == Conversion::Float64
+    }
+
+    /// Compare a column's type, as a capsule's schema has it; `None` if that alone cannot tell.
+    pub fn is_type(&self, name: &[u8], format: &[u8], values: Option<&[u8]>) -> Option<bool> {
+        if name != self.name.as_bytes() {
+            return Some(false);
+        }
+        match (self.shape.as_slice(), values) {
+            ([], _) => Some(format == self.format.as_bytes()),
+            ([count], Some(values)) => {
+                Some(format == format!("+w:{count}").as_bytes() && values == self.format.as_bytes())
+            }
+            // Two images may have as many pixels and other shapes.
+            _ => None,
+        }
+    }
+
     /// What a column of the ring's plain table takes.
     pub fn of(column: &Column) -> Self {
         let conversion = match column.format.as_str() {
@@ -245,6 +265,10 @@ unsafe fn append_row(
     // SAFETY: the interpreter passes `nargs` borrowed references.
     let value = |index: usize| unsafe { Borrowed::from_ptr(py, *args.add(index)) };
     let given_stamp = if kwnames.is_null() {
+        // SAFETY: `args` holds as many values as there are channels.
+        if unsafe { append_floats(py, producer, args) } {
+            return Ok(());
+        }
         None
     } else {
         // SAFETY: the keywords' values follow the positional ones.
@@ -289,6 +313,42 @@ unsafe fn append_row(
     });
     producer.give_scratch(py, words);
     result
+}
+
+/// The shortest way, for rows of nothing but floats in a frame that is open.
+///
+/// False, with the ring as it was, where it does not apply: a value stored in a row that is not
+/// committed is not there. It saves the detour over the scratch space, a sixth of an append.
+///
+/// # Safety
+/// `args` holds one borrowed reference for each of the producer's channels.
+#[inline]
+unsafe fn append_floats(py: Python<'_>, producer: &Producer, args: *const *mut ffi::PyObject) -> bool {
+    let Some(offsets) = producer.float_offsets() else {
+        return false;
+    };
+    let stored = producer.with_ring(py, |ring| {
+        if !ring.has_room() {
+            return false;
+        }
+        for (index, &offset) in offsets.iter().enumerate() {
+            // SAFETY: as many values as channels, and the GIL is held.
+            let number = unsafe {
+                let value = *args.add(index);
+                if ffi::PyFloat_CheckExact(value) == 0 {
+                    return false;
+                }
+                ffi::PyFloat_AsDouble(value)
+            };
+            ring.put_word(offset, number.to_bits());
+        }
+        let now = now_ns();
+        let stamp = ring.stamp(now);
+        ring.put_word(0, stamp);
+        ring.commit_row(now);
+        true
+    });
+    matches!(stored, Ok(true))
 }
 
 struct Row<'a> {

@@ -7,9 +7,54 @@ use mulletdaq_ring::producer::Bits;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_char, c_void};
 
 const NAME: &CStr = c"arrow_array";
+const SCHEMA_NAME: &CStr = c"arrow_schema";
+
+#[repr(C)]
+struct ArrowSchema {
+    format: *const c_char,
+    name: *const c_char,
+    metadata: *const c_char,
+    flags: i64,
+    n_children: i64,
+    children: *const *const ArrowSchema,
+    dictionary: *const ArrowSchema,
+    release: *const c_void,
+    private_data: *const c_void,
+}
+
+/// True if a capsule's schema certainly has these columns; false if not, or if it takes more to tell.
+pub fn has_columns(capsule: &Bound<'_, PyAny>, kinds: &[Kind]) -> PyResult<bool> {
+    // SAFETY: a live object and the GIL.
+    if unsafe { ffi::PyCapsule_IsValid(capsule.as_ptr(), SCHEMA_NAME.as_ptr()) } != 1 {
+        return Err(PyTypeError::new_err(
+            "expected the arrow_schema capsule of __arrow_c_array__()",
+        ));
+    }
+    // SAFETY: the name was checked, so it holds an ArrowSchema, which lives as long as the capsule.
+    let schema = unsafe { &*ffi::PyCapsule_GetPointer(capsule.as_ptr(), SCHEMA_NAME.as_ptr()).cast::<ArrowSchema>() };
+    if schema.release.is_null() || schema.n_children as usize != kinds.len() {
+        return Ok(false);
+    }
+    let same = |(index, kind): (usize, &Kind)| {
+        // SAFETY: a schema that is not released has n_children children with NUL-terminated formats
+        // and names, and a list has one child.
+        unsafe {
+            let child = &**schema.children.add(index);
+            let name = if child.name.is_null() {
+                c""
+            } else {
+                CStr::from_ptr(child.name)
+            };
+            let values = (child.n_children == 1).then(|| CStr::from_ptr((**child.children).format).to_bytes());
+            let format = CStr::from_ptr(child.format).to_bytes();
+            child.dictionary.is_null() && kind.is_type(name.to_bytes(), format, values) == Some(true)
+        }
+    };
+    Ok(kinds.iter().enumerate().all(same))
+}
 
 #[repr(C)]
 struct ArrowArray {

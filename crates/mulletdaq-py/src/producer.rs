@@ -38,6 +38,8 @@ pub struct Producer {
     holder: AtomicUsize,
     generation: u32,
     kinds: OnceLock<Vec<Kind>>,
+    // Words from the columns' start to each float64 channel, if there are only such.
+    float_offsets: OnceLock<Option<Vec<usize>>>,
     shared: Arc<Shared>,
     timeout_s: f64,
 }
@@ -83,6 +85,7 @@ impl Producer {
             holder: AtomicUsize::new(0),
             generation: fork_generation(),
             kinds: OnceLock::new(),
+            float_offsets: OnceLock::new(),
             shared,
             timeout_s,
         };
@@ -95,6 +98,10 @@ impl Producer {
     fn learn_kinds(&self, ring: &RingProducer) {
         if let Some(schema) = ring.schema() {
             self.kinds.get_or_init(|| schema.columns.iter().map(Kind::of).collect());
+            let only_floats = self.kinds().iter().skip(1).all(Kind::is_float64);
+            let offsets = || ring.column_offsets().map(|offsets| offsets.skip(1).collect());
+            self.float_offsets
+                .get_or_init(|| if only_floats { offsets() } else { None });
         }
     }
 
@@ -102,6 +109,12 @@ impl Producer {
     #[inline]
     pub fn kinds(&self) -> &[Kind] {
         self.kinds.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Where the channels lie if all are float64.
+    #[inline]
+    pub fn float_offsets(&self) -> Option<&[usize]> {
+        self.float_offsets.get()?.as_deref()
     }
 
     /// The path, for messages.
@@ -173,7 +186,7 @@ impl Producer {
         mut write: impl FnMut(&mut RingProducer) -> Result<T, WriteError>,
     ) -> PyResult<T> {
         let taken = self.take(py)?;
-        let start = Instant::now();
+        let mut started = None;
         let mut wait = FIRST_WAIT;
         loop {
             match write(&mut taken.held().ring) {
@@ -183,7 +196,7 @@ impl Producer {
             }
             taken.held().ring.heartbeat(now_ns());
             self.check_sink_lives()?;
-            let left = self.timeout_s - start.elapsed().as_secs_f64();
+            let left = self.timeout_s - started.get_or_insert_with(Instant::now).elapsed().as_secs_f64();
             if left <= 0.0 {
                 let message = format_args!(
                     "ring {}: still full after {} s; the sink does not keep up",
@@ -273,7 +286,17 @@ impl Producer {
         self.append_bits(py, rows, &bits)
     }
 
-    fn append_arrow(&self, py: Python<'_>, array: &Bound<'_, PyAny>) -> PyResult<bool> {
+    #[pyo3(signature = (schema, array, *, checked=false))]
+    fn append_arrow(
+        &self,
+        py: Python<'_>,
+        schema: &Bound<'_, PyAny>,
+        array: &Bound<'_, PyAny>,
+        checked: bool,
+    ) -> PyResult<bool> {
+        if self.closed(py) || (!checked && !crate::arrow::has_columns(schema, self.kinds())?) {
+            return Ok(false);
+        }
         let array = crate::arrow::Array::of(array)?;
         let Some((rows, bits)) = array.fixed_width_columns(self.kinds())? else {
             return Ok(false);

@@ -200,7 +200,7 @@ impl Cursor {
                 }
             }
         }
-        Ok(None)
+        self.nothing()
     }
 
     fn nothing(&self) -> Result<Option<Delivery>, ReadError> {
@@ -215,7 +215,8 @@ impl Cursor {
 
     /// Go to the oldest frame; if that was overtaken before it could be read, half a ring further.
     fn jump(&mut self, overtaken: u32) {
-        let load = |index| self.region.header(index).load(Ordering::Acquire);
+        // A hint where to look: it is `write_head` that makes what lies there visible.
+        let load = |index| self.region.header(index).load(Ordering::Relaxed);
         let mut target = load(header::OLDEST);
         if overtaken > 0 {
             target = target.max(load(header::MIDWAY));
@@ -233,12 +234,12 @@ impl Cursor {
     fn step(&mut self, max_rows: u64, into: &mut Vec<u64>) -> Result<Step, ReadError> {
         let position = self.place.position;
         let head = self.region.header(header::WRITE_HEAD).load(Ordering::Acquire);
-        if position == head {
+        if !self.row_known && (position > head || !position.is_multiple_of(ALIGN)) {
+            return Err(ReadError::Position(position));
+        }
+        if position >= head {
             let valid = frame::intact(&self.region, position);
             return Ok(if valid { Step::Nothing } else { Step::Overtaken });
-        }
-        if position > head || !position.is_multiple_of(ALIGN) {
-            return Err(ReadError::Position(position));
         }
         let frame = match FrameHeader::look(&self.region, position, head) {
             Ok(Some(frame)) => frame,
@@ -389,7 +390,7 @@ impl Cursor {
 
     /// A frame whose header is wrong: the next one that can be found is at the half-ring mark.
     fn skip_unreadable(&mut self, corrupt: Corrupt) -> ReadError {
-        let midway = self.region.header(header::MIDWAY).load(Ordering::Acquire);
+        let midway = self.region.header(header::MIDWAY).load(Ordering::Relaxed);
         if midway > self.place.position {
             self.place.position = midway;
             self.place.rows_before = 0;

@@ -93,11 +93,32 @@ impl FrameHeader {
         crc
     }
 
+    /// The same as the frame's only writer, straight from the ring.
+    pub(crate) fn checksum_own(&self, region: &Region) -> u32 {
+        #[cfg(loom)]
+        return self.checksum(region);
+        #[cfg(not(loom))]
+        {
+            let sealed = Self {
+                crc: 0,
+                sealed: true,
+                ..*self
+            };
+            let length = self.length.next_multiple_of(WORD);
+            let payload = region.data(self.position + FRAME_HEADER_BYTES, length);
+            // SAFETY: the words are there, and nobody but the caller stores to them, so that plain
+            // loads race with nothing: readers only load.
+            let bytes = unsafe { core::slice::from_raw_parts(payload.as_ptr().cast::<u8>(), length as usize) };
+            crc32c::crc32c_append(crc_of_words(0, &sealed.words()), bytes)
+        }
+    }
+
     /// Load the header at a position without knowing whether it may be overwritten meanwhile.
     fn load(region: &Region, position: u64) -> Self {
         let words = region.data(position, FRAME_HEADER_BYTES);
-        // Before anything else and acquired: only rows up to this load are known to be there.
-        let state = words[frame::STATE].load(Ordering::Acquire);
+        // First, and never again: the fence behind it in `intact` makes the rows it counts, and only
+        // those, visible.
+        let state = words[frame::STATE].load(Ordering::Relaxed);
         let word = |index: usize| words[index].load(Ordering::Relaxed);
         let (kind, crc) = layout::unpack(word(frame::KIND_CRC));
         let (row_capacity, body_offset) = layout::unpack(word(frame::ROW_CAPACITY_BODY));

@@ -93,6 +93,13 @@ impl Producer {
         self.schema.as_ref()
     }
 
+    /// Words from the columns' start to each column, if rows are filled in place.
+    pub fn column_offsets(&self) -> Option<impl Iterator<Item = usize>> {
+        self.rows
+            .as_ref()
+            .map(|layout| layout.columns.iter().map(|&(offset, _)| offset))
+    }
+
     /// Refuse claims that would overwrite what the persisting sink has not committed.
     pub fn set_keep_uncommitted(&mut self, keep: bool) {
         self.keep_uncommitted = keep;
@@ -177,7 +184,7 @@ impl Producer {
         let words = self.payload(&header);
         region::store_bytes(words, payload);
         if self.checksums {
-            header.crc = header.checksum(&self.region);
+            header.crc = header.checksum_own(&self.region);
         }
         header.store(&self.region);
         self.row += rows;
@@ -190,7 +197,7 @@ impl Producer {
     /// Make sure that a frame with room for one more row is open.
     #[inline]
     pub fn begin_row(&mut self, now_ns: u64) -> Result<(), WriteError> {
-        if self.open_rows < self.open_capacity {
+        if self.has_room() {
             Ok(())
         } else {
             self.open_frame(now_ns)
@@ -212,6 +219,19 @@ impl Producer {
             word.load(Ordering::Relaxed) & ((1 << lead) - 1)
         };
         word.store(kept | bits << lead, Ordering::Relaxed);
+    }
+
+    /// True if the open frame takes one more row, so that a row can be begun without a claim.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.open_rows < self.open_capacity
+    }
+
+    /// Store a value of exactly 64 bits in the row begun.
+    #[inline]
+    pub fn put_word(&self, offset: usize, bits: u64) {
+        let index = self.open_body + offset + self.open_rows as usize;
+        self.region.word(index).store(bits, Ordering::Relaxed);
     }
 
     /// Store a value of any width in the row begun.
@@ -317,7 +337,7 @@ impl Producer {
             layout.patch_row_counts(self.payload(&open), open.rows);
         }
         if self.checksums {
-            open.crc = open.checksum(&self.region);
+            open.crc = open.checksum_own(&self.region);
         }
         let words = self.region.data(open.position, FRAME_HEADER_BYTES);
         words[frame::KIND_CRC].store(layout::pack(open.kind, open.crc), Ordering::Relaxed);
@@ -364,8 +384,8 @@ impl Producer {
             }
         }
         self.move_oldest(end);
-        self.region.header(header::WRITE_INTENT).store(end, Ordering::Release);
-        // Pairs with the acquire fence in `frame::intact`.
+        self.region.header(header::WRITE_INTENT).store(end, Ordering::Relaxed);
+        // Nothing of the claim may be seen before its intent: pairs with the fence in `frame::intact`.
         fence(Ordering::Release);
         if padding != 0 {
             self.store_padding(self.head, padding);
@@ -406,14 +426,14 @@ impl Producer {
                 self.oldest = self.head;
                 break;
             };
-            let tail = *tail.get_or_insert_with(|| self.region.header(header::READ_TAIL).load(Ordering::Acquire));
+            let tail = *tail.get_or_insert_with(|| self.region.header(header::READ_TAIL).load(Ordering::Relaxed));
             if frame.position >= tail {
                 self.rows_overwritten += frame.rows;
             }
             self.oldest = frame.end();
         }
         if self.oldest != before {
-            self.region.header(header::OLDEST).store(self.oldest, Ordering::Release);
+            self.region.header(header::OLDEST).store(self.oldest, Ordering::Relaxed);
         }
     }
 
@@ -429,7 +449,7 @@ impl Producer {
         if crossed {
             self.region
                 .header(header::MIDWAY)
-                .store(header.position, Ordering::Release);
+                .store(header.position, Ordering::Relaxed);
         }
         self.region
             .header(header::NEXT_SEQUENCE)

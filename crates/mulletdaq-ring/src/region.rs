@@ -149,18 +149,18 @@ impl Region {
 
     /// The flags in the header.
     pub fn flags(&self) -> u32 {
-        layout::unpack(self.header(header::SCHEMA_CAPACITY_FLAGS).load(Ordering::Acquire)).1
+        layout::unpack(self.header(header::SCHEMA_CAPACITY_FLAGS).load(Ordering::Relaxed)).1
     }
 
     /// Set flags in the header; other processes may set others at the same time.
     pub fn set_flags(&self, flags: u32) {
         self.header(header::SCHEMA_CAPACITY_FLAGS)
-            .fetch_or(layout::pack(0, flags), Ordering::AcqRel);
+            .fetch_or(layout::pack(0, flags), Ordering::Relaxed);
     }
 
     /// The pids of producer and sink, 0 for none.
     pub fn pids(&self) -> (u32, u32) {
-        layout::unpack(self.header(header::PIDS).load(Ordering::Acquire))
+        layout::unpack(self.header(header::PIDS).load(Ordering::Relaxed))
     }
 
     /// Leave a pid in the header; producer and sink share the word.
@@ -174,7 +174,7 @@ impl Region {
             } else {
                 layout::pack(pid, sink_pid)
             };
-            match word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed) {
+            match word.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => old = now,
             }

@@ -16,9 +16,10 @@ impl Producer {
     /// Walks from the oldest frame to the head, seals a last frame that was left open at the rows it
     /// had committed, and turns what was claimed but never published into padding.
     pub fn reopen(region: Region, now_ns: u64) -> Result<Self, WriteError> {
-        let head = region.header(header::WRITE_HEAD).load(Ordering::Acquire);
-        let oldest = region.header(header::OLDEST).load(Ordering::Acquire);
-        let intent = region.header(header::WRITE_INTENT).load(Ordering::Acquire).max(head);
+        // The lock came from the last producer, and with it all that it stored.
+        let head = region.header(header::WRITE_HEAD).load(Ordering::Relaxed);
+        let oldest = region.header(header::OLDEST).load(Ordering::Relaxed);
+        let intent = region.header(header::WRITE_INTENT).load(Ordering::Relaxed).max(head);
         check_places(&region, oldest, head, intent)?;
         let schema = match Schema::load(&region) {
             None => None,

@@ -6,6 +6,13 @@ pub use core::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering, fence};
 
+/// Let others run before looking again.
+#[cfg(not(loom))]
+pub use std::thread::yield_now;
+
+#[cfg(loom)]
+pub use loom::thread::yield_now;
+
 #[cfg(all(feature = "faults", not(loom)))]
 pub use core::sync::atomic::{Ordering, fence};
 #[cfg(all(feature = "faults", not(loom)))]

@@ -4,10 +4,10 @@ use crate::error::{Corrupt, ReadError};
 use crate::frame::FrameHeader;
 use crate::layout::{header, kind};
 use crate::region::Region;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, yield_now};
 
 /// How often a walk starts over when the producer overtakes it; each time it starts half a ring ahead.
-const ATTEMPTS: u32 = 100;
+const ATTEMPTS: u32 = 1000;
 
 /// Where a reader starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,17 +59,31 @@ pub fn row(region: &Region, row: u64) -> Result<Place, ReadError> {
     })
 }
 
-/// Walk from a header's place to the first frame for which `stop` tells how many rows to skip, else behind the last row.
+/// Walk from a header's place to the first frame for which `stop` tells how many rows to skip, else
+/// behind the last row.
+///
+/// Once anything was written there is always a frame; a walk that meets none has seen the head of a
+/// moment ago, and starts over.
 fn from(region: &Region, start: usize, stop: impl Fn(&FrameHeader) -> Option<u64>) -> Result<Place, ReadError> {
     let mut start = start;
     for _ in 0..ATTEMPTS {
-        let position = region.header(start).load(Ordering::Acquire);
-        let position = position.max(region.header(header::OLDEST).load(Ordering::Acquire));
+        // Hints where to start: it is `write_head` that makes what lies there visible.
+        let position = region.header(start).load(Ordering::Relaxed);
+        let position = position.max(region.header(header::OLDEST).load(Ordering::Relaxed));
         let head = region.header(header::WRITE_HEAD).load(Ordering::Acquire);
+        if head == 0 {
+            return Ok(Place {
+                position: 0,
+                rows_before: 0,
+                row: 0,
+                sequence: 0,
+            });
+        }
         if let Some(place) = walk(region, position, head, &stop)? {
             return Ok(place);
         }
         start = header::MIDWAY;
+        yield_now();
     }
     Err(Corrupt {
         position: 0,
@@ -84,12 +98,7 @@ fn walk(
     head: u64,
     stop: &impl Fn(&FrameHeader) -> Option<u64>,
 ) -> Result<Option<Place>, ReadError> {
-    let mut place = Place {
-        position,
-        rows_before: 0,
-        row: region.header(header::NEXT_ROW).load(Ordering::Relaxed),
-        sequence: region.header(header::NEXT_SEQUENCE).load(Ordering::Relaxed),
-    };
+    let mut place = None;
     while position < head {
         let Some(frame) = FrameHeader::look(region, position, head)? else {
             return Ok(None);
@@ -100,13 +109,13 @@ fn walk(
             return Ok(Some(Place::in_frame(&frame, frame.first_row + rows_before)));
         }
         position = frame.end();
-        place = if frame.sealed {
+        place = Some(if frame.sealed {
             Place::behind(&frame)
         } else {
             Place::in_frame(&frame, frame.end_row())
-        };
+        });
     }
-    Ok(Some(place))
+    Ok(place)
 }
 
 /// First row of the frame at a position, if one is there and not overwritten.

@@ -5,9 +5,10 @@
 
 use loom::thread;
 use mulletdaq_ring::cursor::Cursor;
-use mulletdaq_ring::layout::{FRAME_HEADER_BYTES, kind};
+use mulletdaq_ring::layout::{FRAME_HEADER_BYTES, header, kind};
 use mulletdaq_ring::producer::{Bits, Producer};
 use mulletdaq_ring::region::Region;
+use mulletdaq_ring::sync::Ordering;
 use mulletdaq_ring::walk;
 
 /// A frame with one word of payload.
@@ -132,6 +133,61 @@ fn lap_a_reader_with_messages() {
         write(&mut producer);
         against_reader(region, producer, |producer| write(producer), 1);
     });
+}
+
+#[test]
+fn a_sink_that_is_waited_for_is_never_overtaken() {
+    check_all(|| {
+        let region = Region::heap(2 * FRAME, 0);
+        let mut producer = Producer::reopen(region.clone(), 0).unwrap();
+        write(&mut producer);
+        write(&mut producer);
+        producer.set_keep_uncommitted(true);
+        let mut sink = cursor(&region);
+        let writing = thread::spawn(move || {
+            let payload = value(producer.row()).to_le_bytes();
+            let _ = producer.write_opaque(&payload, 0);
+            producer.row()
+        });
+        read(&mut sink, 1);
+        region
+            .header(header::READ_TAIL)
+            .store(sink.position(), Ordering::Release);
+        let written = writing.join().unwrap();
+        while sink.row() < written {
+            read(&mut sink, 1);
+        }
+        assert_eq!(sink.lost_rows(), 0);
+    });
+}
+
+/// A walk beside a producer finds a place at which a cursor reads on.
+fn walk_beside_a_producer(find: fn(&Region) -> Result<walk::Place, mulletdaq_ring::error::ReadError>) {
+    check_all(move || {
+        let region = Region::heap(2 * FRAME, 0);
+        let mut producer = Producer::reopen(region.clone(), 0).unwrap();
+        write(&mut producer);
+        let writing = thread::spawn(move || {
+            write(&mut producer);
+            producer.row()
+        });
+        let place = find(&region).unwrap();
+        let written = writing.join().unwrap();
+        let mut reader = Cursor::at(region.clone(), place);
+        while reader.row() < written {
+            read(&mut reader, 1);
+        }
+    });
+}
+
+#[test]
+fn walk_to_the_oldest() {
+    walk_beside_a_producer(walk::oldest);
+}
+
+#[test]
+fn walk_to_the_newest() {
+    walk_beside_a_producer(walk::newest);
 }
 
 #[test]

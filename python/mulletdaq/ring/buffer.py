@@ -46,6 +46,7 @@ class RingBuffer(RingFacts):
         self._timeout_s = timeout_s
         self._writer: _core.Producer | None = None
         self._writer_lock = threading.Lock()
+        self._rows_writer: _core.Producer | None = None
         self._producer: Producer | None = None
         self._schema: pa.Schema | None = None
 
@@ -145,7 +146,18 @@ class RingBuffer(RingFacts):
             The ring has another schema.
         FrameTooLargeError, RingContentError, ProducerLockedError, RingFullError, RingTimeoutError, SinkDeadError
         """
-        batch = as_batch(batch)
+        writer = self._rows_writer
+        if writer is not None:
+            # The way of almost all batches: as the ring has its columns, and without nulls.
+            try:
+                capsules = batch.__arrow_c_array__()
+            except AttributeError:
+                capsules = None
+            if capsules is not None and writer.append_arrow(*capsules):
+                return
+        self._write_batch(as_batch(batch))
+
+    def _write_batch(self, batch: pa.RecordBatch) -> None:
         schema = self.schema
         if schema is None:
             schema = batch.schema
@@ -154,8 +166,10 @@ class RingBuffer(RingFacts):
         if not batch.num_rows:
             return
         writer = self._take_writer()
-        if writer.fills_rows and writer.append_arrow(batch.__arrow_c_array__()[1]):
-            return
+        if writer.fills_rows:
+            self._rows_writer = writer
+            if writer.append_arrow(*batch.__arrow_c_array__(), checked=True):
+                return
         check_nulls(self.path, batch, schema)
         writer.write_messages(messages_of(batch), batch.num_rows)
 

@@ -1,13 +1,15 @@
 # make demo   build, install into .venv, record 5 s of a simulated signal, verify its files
 # make test   the same environment with the test extra, then every check
 # make check  the quick half: formatting, lint, types, import contracts
+# make soak   long storms, minutes to hours
+# make bench  speed beside limits and peers, one table
 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 VENV := $(CURDIR)/.venv
 IN_VENV := env -u CONDA_PREFIX -u PYTHONPATH -u PYTHONHOME VIRTUAL_ENV="$(VENV)" PATH="$(VENV)/bin:$$PATH" \
 	PYO3_PYTHON="$(VENV)/bin/python"
 
-.PHONY: demo test check rust-test format clean
+.PHONY: demo test check rust-test format soak bench clean
 
 demo: .venv/.installed-all
 	@$(IN_VENV) mullet demo
@@ -42,3 +44,10 @@ format: .venv/.installed-test
 
 clean:
 	rm -rf .venv target
+
+soak: .venv/.installed-test
+	$(IN_VENV) python -m tests.ring.storm 100000000
+	$(IN_VENV) python tools/weaken_orderings.py
+
+bench: .venv/.installed-test
+	$(IN_VENV) python benchmarks/ring.py

@@ -227,3 +227,22 @@ def _cell(row: int, index: int) -> float | bool | int:
             return row - index
         case _:
             return (row + index) % 256
+
+
+def test_minutes_at_100_hz_in_one_open_frame(make_ring: MakeRing) -> None:
+    """A slow instrument's frame stays open for minutes; each second's rows are there in that second."""
+    ring = make_ring(8 << 20)
+    producer = ring.producer(VOLTAGE)
+    cursor = ring.cursor()
+    head = None
+    for second in range(120):
+        for tick in range(100):
+            row = 100 * second + tick
+            producer.append(row / 8, timestamp_ns=row * 10_000_000)
+        head = head or ring.write_head
+        batch = cursor.read()
+        assert batch["timestamp"].to_pylist() == [row * 10_000_000 for row in range(100 * second, 100 * second + 100)]
+        assert batch["voltage"].to_pylist() == [row / 8 for row in range(100 * second, 100 * second + 100)]
+        assert cursor.read() is None
+    assert ring.write_head == head, "all of it in the frame that the first row opened"
+    assert cursor.lost_rows == 0

@@ -151,11 +151,21 @@ def test_anything_with_the_arrow_interface(make_ring: MakeRing) -> None:
 
 def test_polars_frames(make_ring: MakeRing) -> None:
     """As far as they are a record batch."""
-    polars = pytest.importorskip("polars", reason="polars is not installed")
+    import polars
+
     ring = make_ring()
     frame = polars.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5]})
     ring.write_arrow_batch(frame)
     assert read_back(ring).to_pydict() == {"a": [1, 2, 3], "b": [0.5, 1.5, 2.5]}
+
+
+def test_nanoarrow_arrays(make_ring: MakeRing) -> None:
+    """A struct array is a batch."""
+    import nanoarrow
+
+    ring = make_ring()
+    ring.write_arrow_batch(nanoarrow.c_array(batch_of(3, 4)))
+    assert read_back(ring).to_pydict() == batch_of(3, 4).to_pydict()
 
 
 @pytest.mark.parametrize("data", [None, 5, b"bytes", "text"])

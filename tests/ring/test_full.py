@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from mulletdaq.errors import ProducerBusyError, RingFullError, RingTimeoutError, SinkDeadError
-from mulletdaq.ring import RingBuffer
+from mulletdaq.ring import OnFull, RingBuffer
 from tests.ring.conftest import MakeRing
 from tests.ring.support import VOLTAGE, batch_of, column, kill_hard, line_from, running_python, state_of
 
@@ -177,3 +177,51 @@ def test_signal_while_waiting(make_ring: MakeRing) -> None:
     finally:
         signal.signal(signal.SIGUSR1, previous)
     assert len(caught) == 1
+
+
+SINK = """
+    import sys, time
+    from mulletdaq.ring import RingBuffer
+    ring = RingBuffer.open(sys.argv[1])
+    sink, cursor, pause_s = ring.sink(), ring.cursor(0, start_row=0, start_sequence=0), float(sys.argv[2])
+    print("ready", flush=True)
+    while True:
+        if cursor.read(timeout_s=0.001) is not None:
+            time.sleep(pause_s)
+            sink.advance(cursor.position)
+"""
+
+
+@pytest.mark.parametrize("state", ["slow", "stopped", "dead"])
+@pytest.mark.parametrize("policy", ["overwrite", "block", "error"])
+def test_each_policy_with_each_kind_of_reader(make_ring: MakeRing, policy: OnFull, state: str) -> None:
+    """A slow sink is waited for, a stopped one for as long as was said, a dead one not at all."""
+    ring = make_ring(1 << 14)
+    with (
+        running_python(SINK, ring.path, 0.002 if state == "slow" else 0) as process,
+        ring.producer(VOLTAGE, on_full=policy, timeout_s=0.05 if state == "stopped" else 60) as producer,
+    ):
+        assert line_from(process) == "ready"
+        if state == "stopped":
+            os.kill(process.pid, signal.SIGSTOP)
+        elif state == "dead":
+            kill_hard(process)
+        expected: dict[tuple[str, str], type[Exception] | None] = {
+            ("block", "stopped"): RingTimeoutError,
+            ("block", "dead"): SinkDeadError,
+            ("error", "slow"): RingFullError,
+            ("error", "stopped"): RingFullError,
+            ("error", "dead"): RingFullError,
+        }
+        error = expected.get((policy, state))
+        rows = np.arange(20_000.0)
+        if error is None:
+            producer.append_block(rows)
+            assert producer.row == 20_000
+        else:
+            with pytest.raises(error):
+                producer.append_block(rows)
+            assert 0 < producer.row < 20_000
+            assert ring.statistics().rows_lost == 0, "nothing that the sink has not taken was overwritten"
+        if (policy, state) == ("block", "slow"):
+            assert ring.statistics().rows_lost == 0

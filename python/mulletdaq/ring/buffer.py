@@ -136,7 +136,8 @@ class RingBuffer(RingFacts):
         return self._take_writer().write(data, timestamp_ns)
 
     def write_arrow_batch(self, batch: Any) -> None:
-        """Write a record batch: a ``pyarrow.RecordBatch`` or anything with ``__arrow_c_array__``.
+        """Write a record batch: a ``pyarrow.RecordBatch``, or anything that speaks Arrow's
+        C interface (``__arrow_c_array__``, or ``__arrow_c_stream__`` as frames of polars do).
 
         A ring without a schema takes the batch's own, as it is.
 

@@ -49,11 +49,17 @@ def read_schema(path: str, message: bytes) -> pa.Schema:
 
 
 def as_batch(data: Any) -> pa.RecordBatch:
-    """A record batch from anything with ``__arrow_c_array__``."""
+    """A record batch from anything with ``__arrow_c_array__`` or, like a frame of polars, ``__arrow_c_stream__``."""
     with needs_extra("arrow"):
         import pyarrow as pa
 
-    return data if isinstance(data, pa.RecordBatch) else pa.record_batch(data)
+    if isinstance(data, pa.RecordBatch):
+        return data
+    if hasattr(data, "__arrow_c_array__") or not hasattr(data, "__arrow_c_stream__"):
+        return pa.record_batch(data)
+    table = pa.table(data).combine_chunks()
+    batches = table.to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
 def check_batch(path: str, batch: pa.RecordBatch, schema: pa.Schema) -> None:

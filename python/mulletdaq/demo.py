@@ -145,7 +145,7 @@ def _write_raw(path: Path) -> tuple[int, int, int]:
 def _check_replaceable(path: Path) -> None:
     if not os.path.lexists(path):
         return
-    if not path.is_file() or "demo" not in _creator(path):
+    if not path.is_file() or not _creator(path).startswith(CREATOR):
         raise RecordingError(f"{path} is not a file of an earlier demo, so it stays; move it away or use another --dir")
     with path.open("rb") as file:
         try:

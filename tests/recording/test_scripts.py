@@ -207,7 +207,7 @@ def test_script_and_writer_killed_then_mode_a(tmp_path: Path, run: Callable[...,
     """
     code, _, err = run(body).end()
     assert code == 0, err
-    assert "a killed recording had left in memory" in err
+    assert "rows that an earlier recording had left in memory" in err
     path = tmp_path / "experiment_data.h5"
     assert whole(path) >= rows + 1
     with h5py.File(path) as file:
@@ -229,6 +229,49 @@ def test_script_and_writer_killed_then_mode_x(tmp_path: Path, run: Callable[...,
     (aside,) = ring_directory.iterdir()
     with RingBuffer.open(aside) as ring:
         assert ring.newest_row >= rows
+
+
+def test_rows_of_other_streams_are_saved_too(tmp_path: Path, run: Callable[..., Script], ring_directory: Path) -> None:
+    rows = kill_both(run(ENDLESS), tmp_path)
+    body = """
+    with mullet.record(path, streams={"scope": {"voltage": "V"}}, mode="a") as rec:
+        rec["scope"].write_measurement(0.0)
+    """
+    code, _, err = run(body).end()
+    assert code == 0, err
+    path = tmp_path / "experiment_data.h5"
+    assert len(joined(path)) >= rows
+    assert joined(path, "scope").tolist() == [0.0]
+    assert list(ring_directory.iterdir()) == []
+
+
+def test_a_killed_writer_is_told_at_once(tmp_path: Path, run: Callable[..., Script]) -> None:
+    script = run(ENDLESS)
+    script.until(lambda line: line == "5000")
+    (writer,) = writers(tmp_path)
+    writer.kill()
+    assert script.process.stderr is not None
+    line = script.process.stderr.readline()
+    assert "the HDF5 writer of" in line
+    assert "was killed by SIGKILL" in line
+
+
+@pytest.mark.parametrize("delay_s", [0.3, 0.45, 0.6])
+def test_ctrl_c_while_it_starts_leaves_nothing(
+    tmp_path: Path, run: Callable[..., Script], ring_directory: Path, delay_s: float
+) -> None:
+    """Whenever it comes: no file without a run, no ring, no process, and no half minute of waiting."""
+    script = run(ENDLESS)
+    time.sleep(delay_s)
+    os.killpg(script.process.pid, signal.SIGINT)
+    assert script.end()[0] != 0
+    assert no_writer_left(tmp_path)
+    assert list(ring_directory.iterdir()) == []
+    path = tmp_path / "experiment_data.h5"
+    if path.exists():
+        assert whole(path) >= 0
+        with h5py.File(path) as file:
+            assert len(file["runs"]) == 1
 
 
 def test_a_second_script_on_the_same_file_is_refused(tmp_path: Path, run: Callable[..., Script]) -> None:

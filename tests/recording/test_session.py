@@ -270,3 +270,52 @@ def test_closing_twice_and_the_name(path: Path) -> None:
     assert isinstance(rec, Recording)
     with pytest.raises(ValueError, match="closed"):
         rec.write_measurement(1.0)
+
+
+def test_a_block_that_found_the_ring_full_keeps_its_clock(path: Path) -> None:
+    rec = mullet.record(path, {"voltage": "V"}, ring_capacity_mb=1, on_full="error", flush_interval_s=3600)
+    with rec:
+        block = np.arange(1_000_000.0)
+        with pytest.raises(mullet.MulletError) as caught:
+            rec.write_block(block, start_ns=0, rate_hz=1000)
+        written = rec.statistics().rows_written
+        assert 0 < written < len(block)
+        assert caught.value.__notes__ == [f"the first {written} of the block's 1000000 rows were written"]
+        rec.flush()
+        rec.write_block(block[written : written + 10], start_ns=0, rate_hz=1000)
+    rows = np.arange(written + 10)
+    assert np.array_equal(joined(path), rows)
+    assert np.array_equal(joined(path, column="timestamp"), rows * 1_000_000)
+
+
+def test_very_long_names(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 240 + ".h5")
+    with mullet.record(path, streams={"s" * 120: {"voltage": "V"}, "s" * 119 + "t": {"voltage": "V"}}) as rec:
+        for number, stream in enumerate(rec):
+            rec[stream].write_measurement(float(number))
+    assert joined(path, "s" * 120).tolist() == [0.0]
+    assert joined(path, "s" * 119 + "t").tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        mullet.Channel("voltage", description="d" * 70_000),
+        mullet.Channel("voltage", unit="u" * 70_000),
+        mullet.Channel("v" * 2000),
+    ],
+)
+def test_texts_that_no_attribute_holds_are_refused_at_once(
+    path: Path, ring_directory: Path, channel: mullet.Channel
+) -> None:
+    with pytest.raises(SchemaError, match="bytes"):
+        mullet.record(path, channels=[channel]).start()
+    assert not path.exists()
+    assert list(ring_directory.iterdir()) == []
+
+
+def test_more_channels_than_an_attribute_names(path: Path) -> None:
+    names = [f"channel_{number:04d}_with_a_name_of_more_than_fifty_letters" for number in range(1200)]
+    with mullet.record(path, channels=dict.fromkeys(names, "V")) as rec:
+        rec.write_measurement(*map(float, range(1200)))
+    assert joined(path, column=names[777]).tolist() == [777.0]

@@ -6,13 +6,14 @@ import asyncio
 import signal
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mulletdaq.errors import RingClosedError, RingPositionError
+from mulletdaq.errors import FrameCorruptError, RingClosedError, RingPositionError
 from tests.ring.conftest import MakeRing
-from tests.ring.support import column, drain, frames_of, ring_of
+from tests.ring.support import VOLTAGE, column, drain, frames_of, line_from, ring_of, running_python
 
 # ---- starting
 
@@ -294,3 +295,46 @@ def test_threads_share_a_cursor(make_ring: MakeRing) -> None:
     for thread in threads:
         thread.join()
     assert sorted(int(message) for mine in taken for message in mine) == list(range(1000))
+
+
+def test_resume_beside_a_producer(make_ring: MakeRing) -> None:
+    """The row that is just being written is no reason to refuse."""
+    ring = make_ring(1 << 16)
+    ring.write(b"x" * 64)
+    script = """
+        import sys
+        from mulletdaq.ring import RingBuffer
+        ring = RingBuffer.open(sys.argv[1])
+        print("ready", flush=True)
+        while True:
+            ring.write(b"x" * 64)
+    """
+    span = ring.write_head
+    ring._writer.close()
+    with running_python(script, ring.path) as process:
+        assert line_from(process) == "ready"
+        for _ in range(20_000):
+            head = ring.write_head
+            ring.cursor(head, start_row=head // span, start_sequence=head // span).close()
+
+
+def test_a_corrupt_open_frame_does_not_hold_a_reader_up(make_ring: MakeRing) -> None:
+    """Told once; what comes behind it is read, and what it held is counted."""
+    ring = make_ring(1 << 16)
+    producer = ring.producer(VOLTAGE)
+    for row in range(5):
+        producer.append(float(row))
+    with Path(ring.path).open("r+b") as file:
+        file.seek(128 + 56)
+        room = int.from_bytes(file.read(4), "little")
+        file.seek(128 + 56)
+        file.write((room ^ 0x10000).to_bytes(4, "little"))
+    cursor = ring.cursor()
+    with pytest.raises(FrameCorruptError):
+        cursor.read()
+    assert cursor.read() is None
+    producer.append_block(np.arange(5.0, 5000.0))
+    batch = cursor.read()
+    first = int(batch["voltage"][0].as_py())
+    (loss,) = cursor.take_losses()
+    assert (loss.first_row, loss.rows, loss.cause) == (0, first, "corrupt")

@@ -3,9 +3,10 @@
 //! PyO3's own methods would collect the values in a tuple; a plain method descriptor around a
 //! vectorcall function gets them where the interpreter has them.
 
+use crate::bytes::Bytes;
 use crate::clock::now_ns;
 use crate::errors::{error, write_error};
-use crate::producer::{Bytes, Producer};
+use crate::producer::Producer;
 use mulletdaq_ring::error::WriteError;
 use mulletdaq_ring::producer::{Bits, Producer as RingProducer};
 use mulletdaq_ring::rows::Column;

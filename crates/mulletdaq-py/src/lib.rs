@@ -4,11 +4,13 @@
 
 mod append;
 mod arrow;
+mod bytes;
 mod clock;
 mod cursor;
 mod errors;
 mod producer;
 mod ring;
+mod sink;
 mod view;
 
 use pyo3::prelude::*;
@@ -29,7 +31,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("KIND_ARROW", layout::kind::ARROW)?;
     module.add_class::<ring::Ring>()?;
     module.add_class::<producer::Producer>()?;
-    module.add_class::<producer::Sink>()?;
+    module.add_class::<sink::Sink>()?;
     module.add_class::<cursor::Cursor>()?;
     module.add_class::<cursor::Frame>()?;
     module.add_class::<view::View>()?;

@@ -1,21 +1,18 @@
-//! `_core.Producer` and `_core.Sink`: the two roles that a lock makes exclusive.
+//! `_core.Producer`: the one writer of a ring.
 
 use crate::append::Kind;
+use crate::bytes::Bytes;
 use crate::clock::now_ns;
-use crate::errors::{closed, error, read_error, write_error};
+use crate::errors::{closed, error, write_error};
 use crate::ring::Shared;
-use mulletdaq_ring::error::{ReadError, WriteError};
-use mulletdaq_ring::layout::{ALIGN, header};
+use mulletdaq_ring::error::WriteError;
 use mulletdaq_ring::lock::{ByteLock, fork_generation};
-use mulletdaq_ring::mapped::move_read_tail;
 use mulletdaq_ring::producer::{Bits, Producer as RingProducer};
-use mulletdaq_ring::sync::Ordering as RingOrdering;
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 const FIRST_WAIT: Duration = Duration::from_micros(50);
@@ -36,6 +33,8 @@ pub struct Producer {
     // Values of one row on their way in; same rule.
     scratch: UnsafeCell<Vec<u64>>,
     holder: AtomicUsize,
+    // Told apart from the cell, which may only be looked at by its holder.
+    closed: AtomicBool,
     generation: u32,
     kinds: OnceLock<Vec<Kind>>,
     // Words from the columns' start to each float64 channel, if there are only such.
@@ -59,8 +58,7 @@ impl Drop for Taken<'_> {
 }
 
 impl Taken<'_> {
-    #[allow(clippy::mut_from_ref, reason = "the holder is the only one to touch the cell")]
-    fn held(&self) -> &mut Held {
+    fn held(&mut self) -> &mut Held {
         // SAFETY: `holder` names this thread, so nobody else touches the cell, and `take` saw it filled.
         unsafe { (*self.producer.held.get()).as_mut().unwrap_unchecked() }
     }
@@ -83,13 +81,14 @@ impl Producer {
             held: UnsafeCell::new(Some(Held { ring, _lock: lock })),
             scratch: UnsafeCell::new(Vec::new()),
             holder: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
             generation: fork_generation(),
             kinds: OnceLock::new(),
             float_offsets: OnceLock::new(),
             shared,
             timeout_s,
         };
-        let taken = producer.take(py)?;
+        let mut taken = producer.take(py)?;
         producer.learn_kinds(&taken.held().ring);
         drop(taken);
         Ok(producer)
@@ -185,7 +184,7 @@ impl Producer {
         py: Python<'_>,
         mut write: impl FnMut(&mut RingProducer) -> Result<T, WriteError>,
     ) -> PyResult<T> {
-        let taken = self.take(py)?;
+        let mut taken = self.take(py)?;
         let mut started = None;
         let mut wait = FIRST_WAIT;
         loop {
@@ -242,7 +241,7 @@ impl Producer {
         if message_bytes == 0 || message_bytes > region.bytes().len() {
             return Err(PyValueError::new_err("message_bytes lies outside the schema region"));
         }
-        let taken = self.take(py)?;
+        let mut taken = self.take(py)?;
         let ring = &mut taken.held().ring;
         ring.set_schema(region.bytes(), message_bytes)
             .map_err(|reason| write_error(self.path(), reason))?;
@@ -294,7 +293,7 @@ impl Producer {
         array: &Bound<'_, PyAny>,
         checked: bool,
     ) -> PyResult<bool> {
-        if self.closed(py) || (!checked && !crate::arrow::has_columns(schema, self.kinds())?) {
+        if self.closed() || (!checked && !crate::arrow::has_columns(schema, self.kinds())?) {
             return Ok(false);
         }
         let array = crate::arrow::Array::of(array)?;
@@ -310,28 +309,26 @@ impl Producer {
     }
 
     fn seal(&self, py: Python<'_>) -> PyResult<()> {
-        let taken = self.take(py)?;
+        let mut taken = self.take(py)?;
         taken.held().ring.seal(now_ns());
         Ok(())
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        // SAFETY: the GIL is held, and the reference ends here.
-        let closed = unsafe { &*self.held.get() }.is_none();
-        if closed || self.generation != fork_generation() {
+        if self.closed.load(Ordering::Relaxed) || self.generation != fork_generation() {
             return Ok(());
         }
-        let taken = self.take(py)?;
+        let mut taken = self.take(py)?;
         taken.held().ring.seal(now_ns());
+        self.closed.store(true, Ordering::Relaxed);
         // SAFETY: this thread is the holder; the reference from `held()` has ended.
         unsafe { *self.held.get() = None };
         Ok(())
     }
 
     #[getter]
-    fn closed(&self, _py: Python<'_>) -> bool {
-        // SAFETY: the GIL is held, and the reference ends here.
-        unsafe { &*self.held.get() }.is_none()
+    fn closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     #[getter]
@@ -410,95 +407,6 @@ impl Producer {
                 reason
             })
         })
-    }
-}
-
-/// The persisting sink's lock and the tail it moves; see `_core.pyi`.
-#[pyclass(frozen, module = "mulletdaq._core")]
-pub struct Sink {
-    lock: Mutex<Option<ByteLock>>,
-    shared: Arc<Shared>,
-}
-
-impl Sink {
-    /// The sink whose lock is given.
-    pub fn new(shared: Arc<Shared>, lock: ByteLock) -> Self {
-        Self {
-            lock: Mutex::new(Some(lock)),
-            shared,
-        }
-    }
-}
-
-#[pymethods]
-impl Sink {
-    fn advance(&self, position: u64) -> PyResult<()> {
-        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        match guard.as_ref() {
-            Some(lock) if !lock.lost_by_fork() => {
-                let region = self.shared.mapped.region();
-                let head = region.header(header::WRITE_HEAD).load(RingOrdering::Acquire);
-                if position > head || !position.is_multiple_of(ALIGN) {
-                    return Err(read_error(&self.shared.path, ReadError::Position(position)));
-                }
-                move_read_tail(region, position, now_ns());
-                Ok(())
-            }
-            _ => Err(closed(&self.shared.path, "sink")),
-        }
-    }
-
-    fn close(&self) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// The contiguous bytes of an object that supports the buffer protocol.
-pub struct Bytes {
-    view: Box<ffi::Py_buffer>,
-}
-
-impl Bytes {
-    /// Ask the object for its bytes; they stay where they are until this is dropped.
-    pub fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Self::ask(object, ffi::PyBUF_SIMPLE)
-    }
-
-    /// The same with format and shape, which must be C-contiguous.
-    pub fn of_array(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Self::ask(object, ffi::PyBUF_C_CONTIGUOUS | ffi::PyBUF_FORMAT)
-    }
-
-    fn ask(object: &Bound<'_, PyAny>, flags: std::ffi::c_int) -> PyResult<Self> {
-        let mut view = Box::new(ffi::Py_buffer::new());
-        // SAFETY: the object is alive, and the view's address does not change.
-        let result = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *view, flags) };
-        if result == 0 {
-            Ok(Self { view })
-        } else {
-            Err(PyErr::fetch(object.py()))
-        }
-    }
-
-    /// Format and shape.
-    pub fn view(&self) -> &ffi::Py_buffer {
-        &self.view
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        if self.view.len == 0 {
-            return &[];
-        }
-        // SAFETY: the exporter keeps `len` bytes at `buf` until the view is released.
-        unsafe { std::slice::from_raw_parts(self.view.buf.cast::<u8>(), self.view.len as usize) }
-    }
-}
-
-impl Drop for Bytes {
-    fn drop(&mut self) {
-        // SAFETY: filled by PyObject_GetBuffer; only dropped with the GIL held, by methods that were called with it.
-        unsafe { ffi::PyBuffer_Release(&raw mut *self.view) };
     }
 }
 

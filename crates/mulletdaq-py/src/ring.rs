@@ -3,7 +3,8 @@
 use crate::clock::now_ns;
 use crate::cursor::Cursor;
 use crate::errors::{closed, error, lock_error, open_error, read_error};
-use crate::producer::{Producer, Sink};
+use crate::producer::Producer;
+use crate::sink::Sink;
 use crate::view::View;
 use mulletdaq_ring::cursor::Cursor as RingCursor;
 use mulletdaq_ring::error::ReadError;

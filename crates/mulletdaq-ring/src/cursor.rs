@@ -130,10 +130,15 @@ impl Cursor {
             }
             None if position < head => {}
             None if position == head => {
-                cursor.place = walk::newest(&cursor.region)?;
-                if cursor.place.row != row {
+                let newest = walk::newest(&cursor.region)?;
+                if newest.position > position {
+                    // Published since: the place now has a frame, or is overwritten already.
+                    return Self::resume(cursor.region, position, row, sequence);
+                }
+                if newest.row != row {
                     return Err(ReadError::Position(position));
                 }
+                cursor.place = newest;
             }
             None => return Err(ReadError::Position(position)),
         }
@@ -295,15 +300,15 @@ impl Cursor {
                 Some(schema) => schema,
                 None => match Schema::load(&self.region) {
                     Some(Some(schema)) => self.schema.insert(schema),
-                    _ => return Err(corrupt(frame, "rows without a readable schema")),
+                    _ => return Err(self.skip_unreadable(of(frame, "rows without a readable schema"))),
                 },
             };
             if schema.body_bytes(frame.row_capacity as u64) != frame.length - frame.body_offset as u64 {
-                return Err(corrupt(frame, "its columns do not have the schema's sizes"));
+                return Err(self.skip_unreadable(of(frame, "its columns do not have the schema's sizes")));
             }
             let copied = schema.read_rows(body, frame.row_capacity as u64, before, before + rows, into);
             if copied.is_none() {
-                return Err(corrupt(frame, "its columns do not have the schema's sizes"));
+                return Err(self.skip_unreadable(of(frame, "its columns do not have the schema's sizes")));
             }
             bytes = into.len() as u64 * WORD;
         } else {
@@ -385,14 +390,18 @@ impl Cursor {
         }
         self.place.position = frame.end();
         self.corrupt = true;
-        corrupt(frame, "its checksum is wrong")
+        of(frame, "its checksum is wrong").into()
     }
 
     /// A frame whose header is wrong: the next one that can be found is at the half-ring mark.
+    ///
+    /// Or, if that lies behind, whatever is written from now on: a read never fails twice at one place.
     fn skip_unreadable(&mut self, corrupt: Corrupt) -> ReadError {
-        let midway = self.region.header(header::MIDWAY).load(Ordering::Relaxed);
-        if midway > self.place.position {
-            self.place.position = midway;
+        let load = |index| self.region.header(index).load(Ordering::Relaxed);
+        let (midway, head) = (load(header::MIDWAY), load(header::WRITE_HEAD));
+        let target = if midway > self.place.position { midway } else { head };
+        if target > self.place.position {
+            self.place.position = target;
             self.place.rows_before = 0;
             self.corrupt = true;
         }
@@ -400,10 +409,9 @@ impl Cursor {
     }
 }
 
-fn corrupt(frame: &FrameHeader, reason: &'static str) -> ReadError {
+fn of(frame: &FrameHeader, reason: &'static str) -> Corrupt {
     Corrupt {
         position: frame.position,
         reason,
     }
-    .into()
 }

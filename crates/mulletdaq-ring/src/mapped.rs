@@ -81,8 +81,10 @@ impl MappedRing {
     }
 
     fn fill(path: &Path, file: &File, new: NewRing) -> Result<Self, OpenError> {
+        let id = FileId::of(file)?;
         let made = Self::fill_locked(path, file, new);
-        if made.is_err() {
+        // By now another process may have found it unfinished and made its own.
+        if made.is_err() && id.is_at(path) {
             let _ = std::fs::remove_file(path);
         }
         made

@@ -245,9 +245,9 @@ impl Producer {
         self.commit_rows(1, now_ns);
     }
 
-    /// Write as many rows of a block as there is room for; returns how many.
+    /// Write the rows of a block.
     ///
-    /// Less than `rows` only with an error: the first so many are in the ring.
+    /// An error tells how many rows it came after: these are in the ring.
     pub fn append_block(&mut self, rows: u64, columns: &[Bits<'_>], now_ns: u64) -> Result<(), (u64, WriteError)> {
         let mut done = 0;
         while done < rows {

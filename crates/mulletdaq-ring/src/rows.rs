@@ -243,7 +243,7 @@ impl Template {
         let mut put = |at: usize, value: u64| message[at..at + 8].copy_from_slice(&value.to_le_bytes());
         put(self.batch_length_at, rows);
         for (index, values) in self.values_per_row.iter().enumerate() {
-            put(self.nodes_at + 16 * index, rows * values);
+            put(self.nodes_at + 16 * index, rows.saturating_mul(*values));
         }
         let mut offsets = Vec::with_capacity(columns.len());
         let mut body_bytes = 0;
@@ -256,7 +256,10 @@ impl Template {
             let at = self.buffers_at + 16 * index;
             if column != VALIDITY {
                 put(at, offsets[column as usize]);
-                put(at + 8, (rows * columns[column as usize].width_bits).div_ceil(8));
+                put(
+                    at + 8,
+                    rows.saturating_mul(columns[column as usize].width_bits).div_ceil(8),
+                );
             }
         }
     }
@@ -310,7 +313,7 @@ impl RowLayout {
     /// Store the row counts of a frame that is about to be sealed.
     pub fn patch_row_counts(&self, payload: &[AtomicU64], rows: u64) {
         for &(word, values) in &self.row_counts {
-            payload[word].store(rows * values, Ordering::Relaxed);
+            payload[word].store(rows.saturating_mul(values), Ordering::Relaxed);
         }
     }
 }

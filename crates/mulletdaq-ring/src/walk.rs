@@ -26,7 +26,7 @@ impl Place {
     fn in_frame(frame: &FrameHeader, row: u64) -> Self {
         Self {
             position: frame.position,
-            rows_before: row - frame.first_row,
+            rows_before: row.wrapping_sub(frame.first_row),
             row,
             sequence: frame.sequence,
         }

@@ -47,7 +47,7 @@ def status(
         return
     headings = ("ring", "state", "rows", "lost", "waiting", "capacity", "producer", "sink")
     print_table(headings, [_row(entry) for entry in rings])
-    if any(_state(entry) == "orphan" for entry in rings):
+    if any(_state(entry) == "orphan" and entry.statistics and entry.statistics.fill for entry in rings):
         note("an orphan keeps what its recording could not save; recording into the same file with --append saves it")
 
 

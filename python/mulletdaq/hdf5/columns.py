@@ -8,7 +8,7 @@ from typing import Any
 
 from mulletdaq.errors import SchemaError, UnsupportedTypeError
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.attributes import set_attribute
+from mulletdaq.hdf5.attributes import MAX_ATTRIBUTE_BYTES, set_attribute
 from mulletdaq.hdf5.filters import write_dataset
 from mulletdaq.schema import field_description, field_unit
 
@@ -74,6 +74,9 @@ class Column:
             set_attribute(mask, "description", f"1 where {self.name} has a value, 0 where it is missing")
 
 
+_LONGEST_NAME_BYTES = 1000
+
+
 def columns_of(schema: Any) -> list[Column]:
     """The columns that a ``pyarrow.Schema`` is stored as.
 
@@ -92,7 +95,23 @@ def columns_of(schema: Any) -> list[Column]:
             raise SchemaError(f"column {name!r} cannot be an HDF5 dataset; rename it, without '/' and NUL")
         if names.count(name) > 1:
             raise SchemaError(f"column {name!r} is there {names.count(name)} times; give each its own name")
+        if len(name.encode()) > _LONGEST_NAME_BYTES:
+            raise SchemaError(
+                f"column {name[:40]!r}… has a name of {len(name.encode())} bytes; {_LONGEST_NAME_BYTES} fit"
+            )
+    for field in schema:
+        _check_texts(field)
     return [_column(field, names) for field in schema]
+
+
+def _check_texts(field: Any) -> None:
+    """An attribute over 64 kB would fail in the middle of a recording."""
+    for what, text in (("unit", field_unit(field)), ("description", field_description(field))):
+        if len(text.encode()) > MAX_ATTRIBUTE_BYTES:
+            raise SchemaError(
+                f"column {field.name!r} has a {what} of {len(text.encode())} bytes; {MAX_ATTRIBUTE_BYTES} fit, "
+                "put longer texts into the metadata"
+            )
 
 
 def _column(field: Any, names: list[str]) -> Column:

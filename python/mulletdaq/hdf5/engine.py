@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from mulletdaq.errors import FileFormatError, FileWriteError, MulletError
+from mulletdaq.errors import FileFormatError, FileWriteError, MulletError, RingError
 from mulletdaq.hdf5.ledger import Annotations, Losses
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions
@@ -15,6 +15,7 @@ from mulletdaq.hdf5.statistics import WriterStatistics
 from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line
 from mulletdaq.hdf5.stream import Stream
 
+_ALL_ROWS = 1 << 62
 _DISK_MARGIN_BYTES = 256 << 10
 
 
@@ -123,9 +124,20 @@ class Engine:
             if failure is not None:
                 raise failure
 
+    def settle(self) -> None:
+        """After the last drain: show in the rings that nothing of them is missing in the file."""
+        for stream in self._living_streams():
+            with suppress(RingError):
+                stream.settle()
+
     def heads(self) -> dict[str, int]:
         """For each stream the number of rows written to its ring so far, an open frame's included."""
-        return {stream.name: stream.ring.newest_row for stream in self._living_streams()}
+        heads = {}
+        for stream in self._living_streams():
+            heads[stream.name] = _ALL_ROWS  # of a ring that cannot be read: the drain meets what is wrong, and tells
+            with suppress(RingError):
+                heads[stream.name] = stream.ring.newest_row
+        return heads
 
     def annotate(self, note: Note) -> None:
         """Keep a note for the next commit."""

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.attributes import get_integer, get_text, set_attribute, set_attributes, write_metadata
+from mulletdaq.hdf5.attributes import (
+    MAX_ATTRIBUTE_BYTES,
+    get_integer,
+    get_text,
+    set_attribute,
+    set_attributes,
+    write_metadata,
+)
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.storage import HDF5_ERRORS, iso_time
 
@@ -129,7 +136,11 @@ def _describe_run(run: Run, schema: Any, start_ns: int, metadata: Mapping[str, A
     if schema is not None:
         group.create_dataset("schema", data=np.frombuffer(schema.serialize(), np.uint8))
         set_attribute(group["schema"], "description", "Arrow schema as an IPC message")
-        set_attribute(group, "schema_text", [f"{field.name}: {field.type}" for field in schema])
+        text = np.array([f"{field.name}: {field.type}".encode() for field in schema])
+        if text.nbytes <= MAX_ATTRIBUTE_BYTES:
+            set_attribute(group, "schema_text", [line.decode() for line in text.tolist()])
+        else:
+            group.create_dataset("schema_text", data=text)
     write_metadata(group, metadata)
     run.store_cursor()
 

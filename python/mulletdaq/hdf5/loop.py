@@ -86,6 +86,7 @@ class CommitLoop:
     def _drain_unasked(self) -> None:
         try:
             self._engine.drain({})
+            self._engine.settle()
         except Exception as error:
             self._link.report(str(error))
 

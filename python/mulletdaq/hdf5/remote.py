@@ -39,7 +39,7 @@ class ProcessService(Service):
         super().__init__()
         self._path = options.path
         self._ready: Future[WriterStatistics] = Future()
-        self._ended = False
+        self._ended = self._let_go = False
         self._send_lock = threading.Lock()
         self._process = _spawn()
         # A daemon: it owns no file, and must not keep the interpreter from ending.
@@ -49,6 +49,9 @@ class ProcessService(Service):
             self._write(encode_options(options))
             self.statistics = self._ready.result()
         except BaseException:
+            # Our producers still live, so that it would not end by itself.
+            with suppress(ProcessLookupError):
+                self._process.terminate()
             self.join()
             raise
 
@@ -64,6 +67,7 @@ class ProcessService(Service):
 
     def join(self) -> None:
         """Close the pipe to the process, and wait for its end unless it still drains."""
+        self._let_go = True
         stdin = self._process.stdin
         with self._send_lock:
             if stdin is not None:
@@ -100,6 +104,8 @@ class ProcessService(Service):
         end = WriterError(self._end_message(self._process.wait()))
         if not self._ready.done():
             self._ready.set_exception(end)
+        if not self._let_go and self._ready.exception() is None:
+            print_report(str(end))  # nobody may ask for hours, and the ring fills meanwhile
         self._finish(end)
 
     def _take(self, line: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from mulletdaq.errors import FrameCorruptError, RingReplacedError, SinkLockedError
+from mulletdaq.errors import FrameCorruptError, RingError, RingReplacedError, SinkLockedError
 from mulletdaq.hdf5.columns import Column, columns_of
 from mulletdaq.hdf5.layouts import Batch, BatchLayout
 from mulletdaq.hdf5.ledger import Losses, Run, begin_run, find_run
@@ -121,7 +121,12 @@ class Stream:
     @property
     def waiting(self) -> bool:
         """Whether there is anything that the file does not have."""
-        return self.unwritten or bool(self._cursor.lag_rows)
+        if self.unwritten:
+            return True
+        try:
+            return bool(self._cursor.lag_rows)
+        except RingError:
+            return False  # the next collect tells why, as this stream's failure
 
     @property
     def unwritten(self) -> bool:
@@ -147,10 +152,13 @@ class Stream:
             return
         collected = 0
         while collected < MAX_BATCH_BYTES and (until_row is None or self._cursor.row < until_row):
+            position = self._cursor.position
             try:
                 piece = self._cursor.read(None if until_row is None else until_row - self._cursor.row)
             except FrameCorruptError:
-                continue  # the next read is behind it, and counts its rows as lost
+                if self._cursor.position == position:
+                    raise
+                continue  # the cursor is behind it, and counts its rows as lost
             self._losses += self._cursor.take_losses()
             if piece is None:
                 break
@@ -185,6 +193,12 @@ class Stream:
         self._take_sink()
         if self._sink is not None and self._run.ring_position > self.ring.read_tail:
             self._sink.advance(self._run.ring_position)
+
+    def settle(self) -> None:
+        """Seal the frame that a dead producer left open, and let go of it: its rows are all in the file."""
+        self.ring.seal_open_frame()
+        if self._sink is not None and not self.unwritten and self._cursor.read() is None:
+            self._sink.advance(self._cursor.position)
 
     def statistics(self) -> StreamStatistics:
         """Counts as of the last :meth:`write`."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
-from mulletdaq.errors import RingClosedError, WriterError
+from mulletdaq.errors import RingError, WriterError
 from mulletdaq.hdf5.attributes import plain_metadata
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.naming import check_stream_name
@@ -241,7 +241,7 @@ class HDF5Writer:
     def _heads(self) -> dict[str, int]:
         heads = {}
         for name, ring in self._rings.items():
-            with suppress(RingClosedError):  # the writer, which has the ring open by itself, looks instead
+            with suppress(RingError):  # the writer, which has the ring open by itself, looks instead
                 heads[name] = ring.newest_row
         return heads
 

@@ -5,28 +5,28 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mulletdaq.errors import RecordingError, RingError, RingNotFoundError
+from mulletdaq.errors import FileError, RecordingError, RingError, RingNotFoundError
 from mulletdaq.hdf5 import HDF5Writer
+from mulletdaq.hdf5.storage import open_for_reading
 from mulletdaq.recording.output import Mode
-from mulletdaq.ring import RingBuffer, ring_path
+from mulletdaq.ring import RingBuffer, output_rings, ring_path
 
 _DRAIN_WAIT_S = 30.0
 _POLL_S = 0.02
 
 
-def clear_orphans(path: str, names: Mapping[str, str], mode: Mode, writer_options: Mapping[str, Any]) -> None:
-    """Make way for new rings, without losing a row of the old ones.
+def clear_orphans(path: str, mode: Mode, writer_options: Mapping[str, Any]) -> None:
+    """Make way for new rings, without losing a row of the old ones, whatever streams they were of.
 
     Parameters
     ----------
     path
         The output file.
-    names
-        Ring name by stream (``""`` for the only stream).
     mode
         ``"a"``: rows that are not yet in the file are written under their old run. ``"x"``: a ring
         with such rows is renamed, with a warning.
@@ -36,7 +36,8 @@ def clear_orphans(path: str, names: Mapping[str, str], mode: Mode, writer_option
     RecordingError
         If another process is recording to the same file.
     """
-    orphans = {stream: ring for stream, name in names.items() if (ring := _open_orphan(path, name)) is not None}
+    found = {stream: _open_orphan(path, name) for stream, name in output_rings(path).items()}
+    orphans = {stream: ring for stream, ring in found.items() if ring is not None}
     try:
         left = {stream: ring for stream, ring in orphans.items() if _has_uncommitted(ring)}
         if left and mode == "a":
@@ -50,6 +51,29 @@ def clear_orphans(path: str, names: Mapping[str, str], mode: Mode, writer_option
     finally:
         for ring in orphans.values():
             ring.close()
+
+
+def wait_until_saved(ring: RingBuffer) -> bool:
+    """Whether everything in a ring without a producer is in the file, once its writer has ended."""
+    deadline = time.monotonic() + _DRAIN_WAIT_S
+    while ring.statistics().sink_pid is not None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return ring.content == "none" or ring.read_tail >= ring.write_head
+
+
+def remove_unused_rings(names: Iterable[str]) -> None:
+    """Remove rings of a recording that never began: those that nobody holds or has ever written to."""
+    for name in names:
+        with suppress(RingError), RingBuffer.open(ring_path(name)) as ring:
+            if not ring.producer_alive and not ring.newest_row:
+                ring.unlink()
+
+
+def remove_if_empty(path: str) -> None:
+    """Remove the file of a recording that never began; one that holds any run stays."""
+    with suppress(FileError, OSError), open_for_reading(path) as file:
+        if not len(file["runs"]):
+            os.unlink(path)
 
 
 def _open_orphan(path: str, name: str) -> RingBuffer | None:
@@ -86,16 +110,19 @@ def _has_uncommitted(ring: RingBuffer) -> bool:
 
 
 def _write_out(path: str, rings: Mapping[str, RingBuffer], writer_options: Mapping[str, Any]) -> None:
-    only = rings.get("")
-    writer = HDF5Writer(path, rings if only is None else only, run_in="thread", **writer_options)
-    before = sum(ring.newest_row for ring in rings.values())
-    writer.stop()
-    warnings.warn(f"{path}: wrote out what a killed recording had left in memory ({before} rows in all)", stacklevel=4)
+    named = {stream: ring for stream, ring in rings.items() if stream}
+    saved = 0
+    for group in ([rings[""]] if "" in rings else []) + ([named] if named else []):
+        writer = HDF5Writer(path, group, run_in="thread", **writer_options)
+        writer.start()
+        before = writer.statistics().rows_persisted
+        saved += writer.stop().rows_persisted - before
+    warnings.warn(f"{path}: saved {saved} rows that an earlier recording had left in memory", stacklevel=5)
 
 
 def _rename(path: Path, reason: str) -> None:
     aside = path.with_name(f"{path.name.removesuffix('.ring')}.orphan-{time.time_ns()}.ring")
     os.rename(path, aside)
     warnings.warn(
-        f"a ring of an earlier recording {reason}; it is kept as {aside}, where mullet info shows it", stacklevel=5
+        f"a ring of an earlier recording {reason}; it is kept as {aside}, where mullet info shows it", stacklevel=6
     )

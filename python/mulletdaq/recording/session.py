@@ -9,15 +9,17 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mulletdaq.errors import MulletError, RecordingError
 from mulletdaq.hdf5 import HDF5Writer
-from mulletdaq.recording.orphans import clear_orphans
+from mulletdaq.recording.orphans import clear_orphans, remove_if_empty, remove_unused_rings, wait_until_saved
 from mulletdaq.recording.output import Mode, check_mode, output_path
 from mulletdaq.recording.statistics import RecordingStatistics
 from mulletdaq.recording.stream import StreamRecording
 from mulletdaq.ring import OnFull, output_ring_name
+from mulletdaq.ring.options import check_policy, rounded_capacity
 from mulletdaq.schema import ChannelsLike, normalize_channels
 
 if TYPE_CHECKING:
@@ -97,6 +99,8 @@ def record(
     by_stream = {"": channels} if channels is not None else dict(streams or {})
     if not by_stream:
         raise TypeError("streams is empty; a recording needs at least one stream")
+    check_policy(on_full, None)
+    rounded_capacity(ring_capacity_mb, None)
     recording = Recording(
         output_path(path),
         {name: tuple(normalize_channels(given or {})) for name, given in by_stream.items()},
@@ -167,25 +171,40 @@ class Recording:
                 return self
             _close_earlier(self.path)
             check_mode(self.path, self._mode)
+            existed = os.path.lexists(self.path)
             names = {name: output_ring_name(self.path, name or None) for name in self._channels}
-            clear_orphans(self.path, names, self._mode, self._writer_options)
+            clear_orphans(self.path, self._mode, self._writer_options)
             try:
-                for name, channels in self._channels.items():
-                    self._streams[name] = StreamRecording(name, names[name], channels, **self._ring_options)
-                rings = {name: stream.ring for name, stream in self._streams.items()}
-                writer = HDF5Writer(self.path, rings.get("", rings), **self._writer_options)
-                writer.start()
+                self._begin(names)
             except BaseException:
-                self._discard()
+                # Ctrl-C may come between any two steps: whatever there is by now goes again.
+                self._abandon(names)
+                if not existed:
+                    remove_if_empty(self.path)
                 raise
-            self._writer = writer
-            only = self._streams.get("")
-            if only is not None:
-                # The ring's bound builtin itself: no Python frame between the loop and the ring.
-                self.write_measurement = only.write_measurement
-            with _registry_lock:
-                _open_recordings[self.path] = self
         return self
+
+    def _begin(self, names: Mapping[str, str]) -> None:
+        for name, channels in self._channels.items():
+            self._streams[name] = StreamRecording(name, names[name], channels, **self._ring_options)
+        rings = {name: stream.ring for name, stream in self._streams.items()}
+        self._writer = HDF5Writer(self.path, rings.get("", rings), **self._writer_options)
+        self._writer.start()
+        only = self._streams.get("")
+        if only is not None:
+            # The ring's bound builtin itself: no Python frame between the loop and the ring.
+            self.write_measurement = only.write_measurement
+        with _registry_lock:
+            _open_recordings[self.path] = self
+
+    def _abandon(self, names: Mapping[str, str]) -> None:
+        writer = self._writer
+        self._forget()
+        if writer is not None and writer.alive:
+            with suppress(MulletError):
+                writer.stop({})
+        self._discard()
+        remove_unused_rings(names.values())
 
     def close(self) -> None:
         """Bring everything written so far into the file, close it, and remove the rings. Closing twice is fine.
@@ -209,6 +228,11 @@ class Recording:
                     f"{self.path} does not have everything yet: {error}. What is missing is kept in {kept}; "
                     'record with mode="a" to the same file and it is written first'
                 ) from error
+            except BaseException:
+                # Ctrl-C while it drains: the writer goes on by itself, and the rings go when all is saved.
+                if all(wait_until_saved(stream.ring) for stream in self._streams.values()):
+                    self._discard()
+                raise
             else:
                 self._final = self.statistics()
                 self._discard()

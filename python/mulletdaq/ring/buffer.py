@@ -311,6 +311,18 @@ class RingBuffer(RingFacts):
         """
         return self._native.sink()
 
+    def seal_open_frame(self) -> None:
+        """Seal what a dead producer left open; nothing happens while one lives.
+
+        Raises
+        ------
+        FrameCorruptError, RingReplacedError
+        """
+        try:
+            self._native.producer().close()
+        except ProducerLockedError:
+            return
+
     # ---- about
 
     @property

@@ -19,6 +19,7 @@ from mulletdaq.ring.statistics import RingStatistics
 
 SUFFIX = ".ring"
 _MEGABYTE = 1_048_576
+_LONGEST_PART = 100
 _HASHED = re.compile(r"(?P<stem>.+)-[0-9a-f]{8}(?:\.(?P<stream>.+))?")
 
 
@@ -57,10 +58,28 @@ def ring_path(name: str) -> Path:
 def output_ring_name(path: str | os.PathLike[str], stream: str | None = None) -> str:
     """The name of the ring that feeds an output file, the same whenever the script is started again."""
     real = os.path.realpath(path)
-    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:8]
-    # The hash alone tells files apart; the stem is for people, and file names have their limits.
-    stem = Path(real).stem.encode("utf-8", "surrogateescape")[:150].decode("utf-8", "replace")
-    return f"{stem}-{digest}" + (f".{stream}" if stream else "")
+    base = f"{_shortened(Path(real).stem)}-{_digest(os.fsencode(real))}"
+    return f"{base}.{_shortened(stream)}" if stream else base
+
+
+def output_rings(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Names of the rings there are for an output file, by stream (``""`` for an only stream)."""
+    base = output_ring_name(path)
+    names = (found.name.removesuffix(SUFFIX) for found in ring_directory().glob(f"*{SUFFIX}"))
+    own = (name for name in names if name == base or name.startswith(base + "."))
+    return {name.removeprefix(base).removeprefix("."): name for name in own if ".orphan-" not in name}
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves room for others in a file's name; if cut, told apart by a hash."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    if len(encoded) <= _LONGEST_PART:
+        return name
+    return encoded[: _LONGEST_PART - 9].decode("utf-8", "ignore") + "-" + _digest(encoded)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def create_ring(name: str, capacity_mb: float, *, on_full: OnFull = "overwrite", checksum: bool = False) -> RingBuffer:
@@ -77,8 +96,11 @@ def create_ring(name: str, capacity_mb: float, *, on_full: OnFull = "overwrite",
         return RingBuffer.create(path, capacity_mb, on_full=on_full, checksum=checksum)
     except RingSpaceError:
         disk = os.statvfs(path.parent)
-        room_mb = (disk.f_bavail * disk.f_frsize * 9 // 10 - SCHEMA_CAPACITY) // _MEGABYTE
-        if not 1 <= room_mb < capacity_mb:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        # Shared memory is memory: a ring must leave enough of it to the machine.
+        room = min(disk.f_bavail * disk.f_frsize * 9 // 10, memory // 4)
+        room_mb = (room - SCHEMA_CAPACITY) // _MEGABYTE
+        if not 1 <= room_mb < capacity_mb or capacity_mb * _MEGABYTE > memory:
             raise
     warnings.warn(
         f"{path.parent} has room for a ring of {room_mb} MB, not {capacity_mb:g}; "

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mulletdaq.errors import RingError
 from mulletdaq.ring.columns import column_bytes
 from mulletdaq.ring.sample_clock import SampleClock
 from mulletdaq.schema import TIMESTAMP
@@ -88,7 +89,18 @@ class Producer:
         rows = counts.pop()
         if rows:
             stamps = self._stamps(rows, timestamps_ns, start_ns, rate_hz)
-            self._native.append_columns(rows, [stamps, *(array for _, array in arrays)])
+            self._append_columns(rows, [stamps, *(array for _, array in arrays)], clocked=rate_hz is not None)
+
+    def _append_columns(self, rows: int, columns: list[Any], *, clocked: bool) -> None:
+        first = self._native.row
+        try:
+            self._native.append_columns(rows, columns)
+        except RingError as error:
+            written = self._native.row - first
+            if clocked and self._clock is not None:
+                self._clock.give_back(rows - written)
+            error.add_note(f"the first {written} of the block's {rows} rows were written")
+            raise
 
     def _in_order(self, columns: tuple[Any, ...]) -> list[Any]:
         names = [name for name in self.schema.names if name != TIMESTAMP]

@@ -35,6 +35,10 @@ class SampleClock:
         self._step = 2 * _NS * rate.denominator
         self._divisor = 2 * rate.numerator
 
+    def give_back(self, count: int) -> None:
+        """The last so many stamps were not used."""
+        self.samples -= count
+
     def take(self, count: int) -> npt.NDArray[np.int64]:
         """The next `count` stamps, shape ``(count,)``, ns."""
         import numpy as np

@@ -4,8 +4,9 @@
 
 mod common;
 
-use common::{append, append_block, check, producer, write_arrow};
+use common::{append, check, producer, try_append, try_arrow, try_block};
 use mulletdaq_ring::cursor::Cursor;
+use mulletdaq_ring::error::WriteError;
 use mulletdaq_ring::layout::{FRAME_HEADER_BYTES, header};
 use mulletdaq_ring::producer::Producer;
 use mulletdaq_ring::region::Region;
@@ -75,17 +76,34 @@ impl Reader {
     }
 }
 
-fn run(capacity: u64, steps: Vec<Step>) {
+/// `keep`: the first reader is the persisting sink, and nothing that it has not taken is overwritten.
+fn run(capacity: u64, keep: bool, steps: Vec<Step>) {
     let region = Region::heap(capacity, 4096);
     let mut writer: Producer = producer(&region);
+    writer.set_keep_uncommitted(keep);
     let mut readers = vec![Reader::new(common::oldest(&region))];
     for step in steps {
         match step {
-            Step::Append(rows) => (0..rows).for_each(|_| append(&mut writer)),
-            Step::Block(rows) => append_block(&mut writer, u64::from(rows)),
+            Step::Append(rows) => {
+                let full = (0..rows).map(|_| try_append(&mut writer)).any(|result| result.is_err());
+                assert!(keep || !full);
+            }
+            Step::Block(rows) => {
+                let before = writer.row();
+                match try_block(&mut writer, u64::from(rows)) {
+                    Ok(()) => assert_eq!(writer.row(), before + u64::from(rows)),
+                    Err((written, error)) => {
+                        assert!(keep && error == WriteError::Full);
+                        assert_eq!(writer.row(), before + written, "as many as it says");
+                    }
+                }
+            }
             Step::Message { rows, bytes } => {
                 let room = capacity / 4 - FRAME_HEADER_BYTES - 16;
-                write_arrow(&mut writer, u64::from(rows), u64::from(bytes).min(room) as usize);
+                let before = writer.row();
+                let result = try_arrow(&mut writer, u64::from(rows), u64::from(bytes).min(room) as usize);
+                assert!(keep || result.is_ok());
+                assert_eq!(writer.row(), before + if result.is_ok() { u64::from(rows) } else { 0 });
             }
             Step::Seal => writer.seal(1),
             Step::Reopen => {
@@ -93,6 +111,7 @@ fn run(capacity: u64, steps: Vec<Step>) {
                 // Dropped as a kill would: nothing is sealed.
                 drop(writer);
                 writer = producer(&region);
+                writer.set_keep_uncommitted(keep);
                 assert_eq!(
                     (writer.row(), writer.sequence()),
                     (row, sequence),
@@ -102,6 +121,11 @@ fn run(capacity: u64, steps: Vec<Step>) {
             Step::Read { cursor, max_rows } => {
                 let index = usize::from(cursor) % readers.len();
                 readers[index].read(u64::from(max_rows), writer.row());
+                if keep && index == 0 {
+                    region
+                        .header(header::READ_TAIL)
+                        .store(readers[0].cursor.position(), Ordering::Release);
+                }
             }
             Step::NewCursor { latest } => {
                 let place = if latest {
@@ -137,22 +161,53 @@ fn run(capacity: u64, steps: Vec<Step>) {
     }
 }
 
+/// Messages of any length, read now and then, the producer killed and taken over after each seventh.
+fn run_opaque(lengths: &[usize], reads: &[bool]) {
+    let region = Region::heap(4096, 64);
+    let mut writer = Producer::reopen(region.clone(), 0).unwrap();
+    let mut reader = Reader::new(common::oldest(&region));
+    for (index, (&length, &read)) in lengths.iter().zip(reads).enumerate() {
+        let payload = common::message(writer.row(), 1, length);
+        writer.write_opaque(&payload, 3).expect("old messages go");
+        assert_eq!(writer.row(), index as u64 + 1);
+        if read {
+            reader.read(1, writer.row());
+        }
+        if index % 7 == 6 {
+            drop(writer);
+            writer = Producer::reopen(region.clone(), 0).unwrap();
+        }
+    }
+    while reader.read(1, writer.row()) {}
+    assert_eq!(reader.next_row, lengths.len() as u64);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn tiny_ring(steps in prop::collection::vec(step(), 1..120)) {
-        run(4096, steps);
+        run(4096, false, steps);
+    }
+
+    #[test]
+    fn ring_that_waits_for_its_sink(steps in prop::collection::vec(step(), 1..150)) {
+        run(20_032, true, steps);
+    }
+
+    #[test]
+    fn opaque_messages(lengths in prop::collection::vec(0usize..900, 1..100), reads in prop::collection::vec(any::<bool>(), 100)) {
+        run_opaque(&lengths, &reads);
     }
 
     #[test]
     fn odd_sized_ring(steps in prop::collection::vec(step(), 1..120)) {
-        run(20_032, steps);
+        run(20_032, false, steps);
     }
 
     #[test]
     fn roomy_ring(steps in prop::collection::vec(step(), 1..200)) {
-        run(1 << 18, steps);
+        run(1 << 18, false, steps);
     }
 }
 
@@ -178,7 +233,6 @@ fn opaque_messages_and_rows_do_not_mix() {
 
 #[test]
 fn a_frame_larger_than_a_quarter_is_refused_with_a_capacity_that_would_do() {
-    use mulletdaq_ring::error::WriteError;
     let region = Region::heap(4096, 64);
     let mut writer = Producer::reopen(region.clone(), 0).unwrap();
     let payload = vec![1; 2000];
@@ -196,7 +250,6 @@ fn a_frame_larger_than_a_quarter_is_refused_with_a_capacity_that_would_do() {
 
 #[test]
 fn uncommitted_rows_are_kept_when_asked() {
-    use mulletdaq_ring::error::WriteError;
     let region = Region::heap(4096, 64);
     let mut writer = Producer::reopen(region.clone(), 0).unwrap();
     writer.set_keep_uncommitted(true);

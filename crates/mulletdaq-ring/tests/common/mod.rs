@@ -2,6 +2,7 @@
 #![allow(missing_docs, dead_code, reason = "shared by test programs that each use a part")]
 
 use mulletdaq_ring::cursor::{Cursor, Delivery};
+use mulletdaq_ring::error::WriteError;
 use mulletdaq_ring::layout::kind;
 use mulletdaq_ring::producer::{Bits, Producer};
 use mulletdaq_ring::region::Region;
@@ -59,16 +60,25 @@ fn row_values(row: u64) -> (u64, f64, u16, u64) {
 }
 
 pub fn append(producer: &mut Producer) {
+    try_append(producer).expect("room");
+}
+
+pub fn try_append(producer: &mut Producer) -> Result<(), WriteError> {
     let (stamp, value, small, flag) = row_values(producer.row());
-    producer.begin_row(1).expect("room");
+    producer.begin_row(1)?;
     producer.put(0, stamp);
     producer.put(1, value.to_bits());
     producer.put(2, u64::from(small));
     producer.put(3, flag);
     producer.commit_row(1);
+    Ok(())
 }
 
 pub fn append_block(producer: &mut Producer, rows: u64) {
+    try_block(producer, rows).expect("room");
+}
+
+pub fn try_block(producer: &mut Producer, rows: u64) -> Result<(), (u64, WriteError)> {
     let first = producer.row();
     let values: Vec<_> = (first..first + rows).map(row_values).collect();
     let stamps: Vec<u8> = values.iter().flat_map(|row| row.0.to_le_bytes()).collect();
@@ -81,7 +91,7 @@ pub fn append_block(producer: &mut Producer, rows: u64) {
     }
     let columns = [(&stamps, 0), (&numbers, 0), (&smalls, 0), (&flags, 3)];
     let columns = columns.map(|(bytes, first_bit)| Bits { bytes, first_bit });
-    producer.append_block(rows, &columns, 1).expect("room");
+    producer.append_block(rows, &columns, 1)
 }
 
 /// Payload of a message that carries `rows` rows from `first` on.
@@ -92,8 +102,12 @@ pub fn message(first: u64, rows: u64, bytes: usize) -> Vec<u8> {
 }
 
 pub fn write_arrow(producer: &mut Producer, rows: u64, bytes: usize) {
+    try_arrow(producer, rows, bytes).expect("room");
+}
+
+pub fn try_arrow(producer: &mut Producer, rows: u64, bytes: usize) -> Result<u64, WriteError> {
     let payload = message(producer.row(), rows, bytes);
-    producer.write_arrow(&payload, rows, 1).expect("room");
+    producer.write_arrow(&payload, rows, 1)
 }
 
 /// Check that a delivery holds exactly the rows it says it holds.

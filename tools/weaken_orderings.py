@@ -33,14 +33,14 @@ class Weakening:
 WEAKENINGS = [
     Weakening(
         "publish: write_head release → relaxed",
-        "producer.rs",
+        "claim.rs",
         "header(header::WRITE_HEAD).store(self.head, Ordering::Release)",
         "header(header::WRITE_HEAD).store(self.head, Ordering::Relaxed)",
     ),
-    Weakening("claim: no release fence", "producer.rs", "fence(Ordering::Release);", "let _ = fence;"),
+    Weakening("claim: no release fence", "claim.rs", "fence(Ordering::Release);", "let _ = fence;"),
     Weakening(
         "claim: write_intent one claim late",
-        "producer.rs",
+        "claim.rs",
         "header(header::WRITE_INTENT).store(end, Ordering::Relaxed)",
         "header(header::WRITE_INTENT).store(self.head, Ordering::Relaxed)",
     ),

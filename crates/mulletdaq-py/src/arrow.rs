@@ -2,7 +2,7 @@
 //!
 //! Layouts as in the Arrow specification, "The Arrow C data interface".
 
-use crate::append::Kind;
+use crate::kind::Kind;
 use mulletdaq_ring::producer::Bits;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -29,9 +29,7 @@ struct ArrowSchema {
 pub fn has_columns(capsule: &Bound<'_, PyAny>, kinds: &[Kind]) -> PyResult<bool> {
     // SAFETY: a live object and the GIL.
     if unsafe { ffi::PyCapsule_IsValid(capsule.as_ptr(), SCHEMA_NAME.as_ptr()) } != 1 {
-        return Err(PyTypeError::new_err(
-            "expected the arrow_schema capsule of __arrow_c_array__()",
-        ));
+        return Err(PyTypeError::new_err("expected the arrow_schema capsule of __arrow_c_array__()"));
     }
     // SAFETY: the name was checked, so it holds an ArrowSchema, which lives as long as the capsule.
     let schema = unsafe { &*ffi::PyCapsule_GetPointer(capsule.as_ptr(), SCHEMA_NAME.as_ptr()).cast::<ArrowSchema>() };
@@ -43,11 +41,7 @@ pub fn has_columns(capsule: &Bound<'_, PyAny>, kinds: &[Kind]) -> PyResult<bool>
         // and names, and a list has one child.
         unsafe {
             let child = &**schema.children.add(index);
-            let name = if child.name.is_null() {
-                c""
-            } else {
-                CStr::from_ptr(child.name)
-            };
+            let name = if child.name.is_null() { c"" } else { CStr::from_ptr(child.name) };
             let values = (child.n_children == 1).then(|| CStr::from_ptr((**child.children).format).to_bytes());
             let format = CStr::from_ptr(child.format).to_bytes();
             child.dictionary.is_null() && kind.is_type(name.to_bytes(), format, values) == Some(true)
@@ -80,13 +74,9 @@ impl<'py> Array<'py> {
     pub fn of(capsule: &Bound<'py, PyAny>) -> PyResult<Self> {
         // SAFETY: a live object and the GIL.
         if unsafe { ffi::PyCapsule_IsValid(capsule.as_ptr(), NAME.as_ptr()) } != 1 {
-            return Err(PyTypeError::new_err(
-                "expected the arrow_array capsule of __arrow_c_array__()",
-            ));
+            return Err(PyTypeError::new_err("expected the arrow_array capsule of __arrow_c_array__()"));
         }
-        Ok(Self {
-            capsule: capsule.clone(),
-        })
+        Ok(Self { capsule: capsule.clone() })
     }
 
     fn array(&self) -> &ArrowArray {
@@ -98,9 +88,7 @@ impl<'py> Array<'py> {
     pub fn fixed_width_columns(&self, kinds: &[Kind]) -> PyResult<Option<(u64, Vec<Bits<'_>>)>> {
         let array = self.array();
         if array.release.is_null() || array.n_children as usize != kinds.len() || array.length < 0 {
-            return Err(PyValueError::new_err(
-                "the array was released or has other columns than the ring",
-            ));
+            return Err(PyValueError::new_err("the array was released or has other columns than the ring"));
         }
         if has_nulls(array) {
             return Ok(None);
@@ -147,10 +135,7 @@ fn column_bits<'a>(column: &'a ArrowArray, parent_offset: u64, rows: u64, kind: 
     let first_bit = offset * kind.value_bits;
     let bytes = (first_bit + rows * kind.width_bits).div_ceil(8) as usize;
     if data.is_null() || bytes == 0 {
-        return (rows == 0).then_some(Bits {
-            bytes: &[],
-            first_bit: 0,
-        });
+        return (rows == 0).then_some(Bits { bytes: &[], first_bit: 0 });
     }
     // SAFETY: the data buffer holds offset + length values, of the widths that the schema check has
     // made sure of.

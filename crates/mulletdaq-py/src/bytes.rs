@@ -23,11 +23,7 @@ impl Bytes {
         let mut view = Box::new(ffi::Py_buffer::new());
         // SAFETY: the object is alive, and the view's address does not change.
         let result = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *view, flags) };
-        if result == 0 {
-            Ok(Self { view })
-        } else {
-            Err(PyErr::fetch(object.py()))
-        }
+        if result == 0 { Ok(Self { view }) } else { Err(PyErr::fetch(object.py())) }
     }
 
     /// Format and shape.

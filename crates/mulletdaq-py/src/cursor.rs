@@ -24,10 +24,7 @@ pub struct Cursor {
 impl Cursor {
     /// Wrap a cursor.
     pub fn new(inner: RingCursor, shared: Arc<Shared>) -> Self {
-        Self {
-            inner: Mutex::new(Some(inner)),
-            shared,
-        }
+        Self { inner: Mutex::new(Some(inner)), shared }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<RingCursor>> {
@@ -198,10 +195,6 @@ impl Frame {
                 flags,
             )
         };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(PyErr::fetch(slf.py()))
-        }
+        if result == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
     }
 }

@@ -47,19 +47,13 @@ pub fn open_error(path: &str, reason: OpenError) -> PyErr {
 pub fn lock_error(path: &str, role: &str, reason: LockError) -> PyErr {
     match reason {
         LockError::Held(held) => {
-            let class = if role == "producer" {
-                "ProducerLockedError"
-            } else {
-                "SinkLockedError"
-            };
+            let class = if role == "producer" { "ProducerLockedError" } else { "SinkLockedError" };
             ring_error(class, path, format_args!("another {role} holds it (pid {})", held.pid))
         }
         LockError::Replaced => ring_error("RingReplacedError", path, "the path now leads to another file"),
-        LockError::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => ring_error(
-            "RingAccessError",
-            path,
-            format_args!("another user's ring can only be read, not by a {role}"),
-        ),
+        LockError::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => {
+            ring_error("RingAccessError", path, format_args!("another user's ring can only be read, not by a {role}"))
+        }
         LockError::Io(io) => PyErr::from(std::io::Error::new(io.kind(), format!("ring {path}: {io}"))),
     }
 }

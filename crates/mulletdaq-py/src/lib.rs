@@ -8,6 +8,7 @@ mod bytes;
 mod clock;
 mod cursor;
 mod errors;
+mod kind;
 mod producer;
 mod ring;
 mod sink;

@@ -1,9 +1,9 @@
 //! `_core.Producer`: the one writer of a ring.
 
-use crate::append::Kind;
 use crate::bytes::Bytes;
 use crate::clock::now_ns;
 use crate::errors::{closed, error, write_error};
+use crate::kind::Kind;
 use crate::ring::Shared;
 use mulletdaq_ring::error::WriteError;
 use mulletdaq_ring::lock::{ByteLock, fork_generation};
@@ -99,8 +99,7 @@ impl Producer {
             self.kinds.get_or_init(|| schema.columns.iter().map(Kind::of).collect());
             let only_floats = self.kinds().iter().skip(1).all(Kind::is_float64);
             let offsets = || ring.column_offsets().map(|offsets| offsets.skip(1).collect());
-            self.float_offsets
-                .get_or_init(|| if only_floats { offsets() } else { None });
+            self.float_offsets.get_or_init(|| if only_floats { offsets() } else { None });
         }
     }
 
@@ -243,8 +242,7 @@ impl Producer {
         }
         let mut taken = self.take(py)?;
         let ring = &mut taken.held().ring;
-        ring.set_schema(region.bytes(), message_bytes)
-            .map_err(|reason| write_error(self.path(), reason))?;
+        ring.set_schema(region.bytes(), message_bytes).map_err(|reason| write_error(self.path(), reason))?;
         self.learn_kinds(ring);
         Ok(())
     }
@@ -275,13 +273,7 @@ impl Producer {
 
     fn append_columns(&self, py: Python<'_>, rows: u64, columns: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
         let buffers = columns.iter().map(Bytes::of).collect::<PyResult<Vec<_>>>()?;
-        let bits: Vec<Bits<'_>> = buffers
-            .iter()
-            .map(|buffer| Bits {
-                bytes: buffer.bytes(),
-                first_bit: 0,
-            })
-            .collect();
+        let bits: Vec<Bits<'_>> = buffers.iter().map(|buffer| Bits { bytes: buffer.bytes(), first_bit: 0 }).collect();
         self.append_bits(py, rows, &bits)
     }
 
@@ -353,9 +345,7 @@ impl Producer {
 
     #[getter]
     fn fills_rows(&self, py: Python<'_>) -> PyResult<bool> {
-        self.read(py, |ring| {
-            ring.schema().is_some_and(mulletdaq_ring::rows::Schema::has_template)
-        })
+        self.read(py, |ring| ring.schema().is_some_and(mulletdaq_ring::rows::Schema::has_template))
     }
 }
 
@@ -369,19 +359,14 @@ impl Producer {
         }
         let mut total = 0;
         for (column, kind) in columns.iter().zip(kinds) {
-            let bits = rows
-                .checked_mul(kind.width_bits)
-                .and_then(|bits| bits.checked_add(column.first_bit));
+            let bits = rows.checked_mul(kind.width_bits).and_then(|bits| bits.checked_add(column.first_bit));
             // A buffer of another length is not what it is taken for. Arrow's may be longer, from an offset on.
             let fits = bits.is_some_and(|bits| {
                 let found = column.bytes.len() as u64;
                 bits.div_ceil(8) == found || (bits.div_ceil(8) < found && column.first_bit != 0)
             });
             if !fits {
-                return Err(PyValueError::new_err(format!(
-                    "column {:?} does not have {rows} rows",
-                    kind.name
-                )));
+                return Err(PyValueError::new_err(format!("column {:?} does not have {rows} rows", kind.name)));
             }
             total += column.bytes.len();
         }
@@ -390,18 +375,11 @@ impl Producer {
             let rest: Vec<Bits<'_>> = columns
                 .iter()
                 .zip(kinds)
-                .map(|(column, kind)| Bits {
-                    first_bit: column.first_bit + done * kind.width_bits,
-                    ..*column
-                })
+                .map(|(column, kind)| Bits { first_bit: column.first_bit + done * kind.width_bits, ..*column })
                 .collect();
             let left = rows - done;
             let mut write = || ring.append_block(left, &rest, now_ns());
-            let result = if total >= DETACH_BYTES {
-                py.detach(write)
-            } else {
-                write()
-            };
+            let result = if total >= DETACH_BYTES { py.detach(write) } else { write() };
             result.map_err(|(written, reason)| {
                 done += written;
                 reason

@@ -46,17 +46,8 @@ impl Ring {
     fn around(place: &Path, mapped: MappedRing) -> Self {
         let path = place.display().to_string();
         let id = mapped.id();
-        let shared = Shared {
-            mapped,
-            path: path.clone(),
-            views: AtomicUsize::new(0),
-        };
-        Self {
-            shared: Mutex::new(Some(Arc::new(shared))),
-            path,
-            place: place.to_owned(),
-            id,
-        }
+        let shared = Shared { mapped, path: path.clone(), views: AtomicUsize::new(0) };
+        Self { shared: Mutex::new(Some(Arc::new(shared))), path, place: place.to_owned(), id }
     }
 
     fn shared(&self) -> PyResult<Arc<Shared>> {
@@ -76,22 +67,11 @@ impl Ring {
 /// The Arrow IPC schema message of a ring, once there is one.
 pub fn schema_message<'py>(py: Python<'py>, shared: &Shared) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let schema = Schema::load(shared.mapped.region());
-    let broken = || {
-        error(
-            "RingFormatError",
-            format_args!("ring {}: its schema contradicts itself", shared.path),
-        )
-    };
+    let broken = || error("RingFormatError", format_args!("ring {}: its schema contradicts itself", shared.path));
     if schema.is_some() && shared.mapped.region().truncated() {
         return Err(read_error(&shared.path, ReadError::Truncated));
     }
-    schema
-        .map(|schema| {
-            schema
-                .map(|schema| PyBytes::new(py, &schema.message))
-                .ok_or_else(broken)
-        })
-        .transpose()
+    schema.map(|schema| schema.map(|schema| PyBytes::new(py, &schema.message)).ok_or_else(broken)).transpose()
 }
 
 #[pymethods]
@@ -99,12 +79,7 @@ impl Ring {
     #[staticmethod]
     #[pyo3(signature = (path, capacity_bytes, *, force=false, checksum=false))]
     fn create(py: Python<'_>, path: PathBuf, capacity_bytes: u64, force: bool, checksum: bool) -> PyResult<Self> {
-        let new = NewRing {
-            capacity: capacity_bytes,
-            checksums: checksum,
-            force,
-            created_ns: now_ns(),
-        };
+        let new = NewRing { capacity: capacity_bytes, checksums: checksum, force, created_ns: now_ns() };
         let mapped = py.detach(|| MappedRing::create(&path, new));
         let mapped = mapped.map_err(|reason| open_error(&path.display().to_string(), reason))?;
         Ok(Self::around(&path, mapped))
@@ -215,10 +190,7 @@ impl Ring {
     fn columns(&self) -> PyResult<Vec<(String, String, u64)>> {
         let schema = Schema::load(self.shared()?.mapped.region()).flatten();
         let columns = schema.map(|schema| schema.columns).unwrap_or_default();
-        Ok(columns
-            .into_iter()
-            .map(|column| (column.name, column.format, column.width_bits))
-            .collect())
+        Ok(columns.into_iter().map(|column| (column.name, column.format, column.width_bits)).collect())
     }
 
     fn newest_row(&self) -> PyResult<u64> {
@@ -242,66 +214,43 @@ impl Ring {
     #[pyo3(signature = (*, keep_uncommitted=false, timeout_s=0.0))]
     fn producer(&self, py: Python<'_>, keep_uncommitted: bool, timeout_s: f64) -> PyResult<Producer> {
         let shared = self.shared()?;
-        let lock = shared
-            .mapped
-            .lock_producer()
-            .map_err(|reason| lock_error(&self.path, "producer", reason))?;
+        let lock = shared.mapped.lock_producer().map_err(|reason| lock_error(&self.path, "producer", reason))?;
         Producer::new(py, shared, lock, keep_uncommitted, timeout_s)
     }
 
     fn sink(&self) -> PyResult<Sink> {
         let shared = self.shared()?;
-        let lock = shared
-            .mapped
-            .lock_sink()
-            .map_err(|reason| lock_error(&self.path, "persisting sink", reason))?;
+        let lock = shared.mapped.lock_sink().map_err(|reason| lock_error(&self.path, "persisting sink", reason))?;
         Ok(Sink::new(shared, lock))
     }
 
     fn cursor_oldest(&self) -> PyResult<Cursor> {
         let shared = self.shared()?;
         let place = self.found(walk::oldest(shared.mapped.region()))?;
-        Ok(Cursor::new(
-            RingCursor::at(shared.mapped.region().clone(), place),
-            shared,
-        ))
+        Ok(Cursor::new(RingCursor::at(shared.mapped.region().clone(), place), shared))
     }
 
     fn cursor_latest(&self) -> PyResult<Cursor> {
         let shared = self.shared()?;
         let place = self.found(walk::newest(shared.mapped.region()))?;
-        Ok(Cursor::new(
-            RingCursor::at(shared.mapped.region().clone(), place),
-            shared,
-        ))
+        Ok(Cursor::new(RingCursor::at(shared.mapped.region().clone(), place), shared))
     }
 
     fn cursor_row(&self, row: u64) -> PyResult<Cursor> {
         let shared = self.shared()?;
         let place = self.found(walk::row(shared.mapped.region(), row))?;
-        Ok(Cursor::new(
-            RingCursor::at(shared.mapped.region().clone(), place),
-            shared,
-        ))
+        Ok(Cursor::new(RingCursor::at(shared.mapped.region().clone(), place), shared))
     }
 
     fn cursor_position(&self, position: u64) -> PyResult<Cursor> {
         let shared = self.shared()?;
-        Ok(Cursor::new(
-            RingCursor::at_position(shared.mapped.region().clone(), position),
-            shared,
-        ))
+        Ok(Cursor::new(RingCursor::at_position(shared.mapped.region().clone(), position), shared))
     }
 
     #[pyo3(signature = (position, row, sequence=None))]
     fn cursor_resume(&self, position: u64, row: u64, sequence: Option<u64>) -> PyResult<Cursor> {
         let shared = self.shared()?;
-        let cursor = self.found(RingCursor::resume(
-            shared.mapped.region().clone(),
-            position,
-            row,
-            sequence,
-        ))?;
+        let cursor = self.found(RingCursor::resume(shared.mapped.region().clone(), position, row, sequence))?;
         Ok(Cursor::new(cursor, shared))
     }
 

@@ -21,10 +21,7 @@ pub struct Sink {
 impl Sink {
     /// The sink whose lock is given.
     pub fn new(shared: Arc<Shared>, lock: ByteLock) -> Self {
-        Self {
-            lock: Mutex::new(Some(lock)),
-            shared,
-        }
+        Self { lock: Mutex::new(Some(lock)), shared }
     }
 }
 

@@ -34,12 +34,7 @@ impl View {
         match FrameHeader::look(region, position, head) {
             Ok(Some(header)) => {
                 shared.views.fetch_add(1, Plain::Relaxed);
-                Ok(Self {
-                    shared,
-                    header,
-                    exports: AtomicUsize::new(0),
-                    released: AtomicBool::new(false),
-                })
+                Ok(Self { shared, header, exports: AtomicUsize::new(0), released: AtomicBool::new(false) })
             }
             Ok(None) => {
                 let message = format_args!("ring {}: position {position} was overwritten", shared.path);
@@ -103,9 +98,7 @@ impl View {
     fn release(&self) -> PyResult<()> {
         let exports = self.exports.load(Plain::Relaxed);
         if exports != 0 {
-            return Err(PyBufferError::new_err(format!(
-                "{exports} buffers still look into this view"
-            )));
+            return Err(PyBufferError::new_err(format!("{exports} buffers still look into this view")));
         }
         self.drop_count();
         Ok(())

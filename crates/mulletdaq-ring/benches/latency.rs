@@ -15,9 +15,7 @@ const SAMPLES: usize = 20_000;
 const PAUSE: Duration = Duration::from_micros(50);
 
 fn now_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_nanos() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
 }
 
 /// One int64 column, `x`, behind a template of 64 bytes whose places overlap: nobody reads the message.
@@ -34,10 +32,7 @@ fn schema_region() -> Vec<u8> {
 
 fn read(path: &Path) {
     let ring = MappedRing::open(path, None).expect("the ring that the parent made");
-    let mut cursor = Cursor::at(
-        ring.region().clone(),
-        walk::oldest(ring.region()).expect("a sound ring"),
-    );
+    let mut cursor = Cursor::at(ring.region().clone(), walk::oldest(ring.region()).expect("a sound ring"));
     let mut latencies = Vec::with_capacity(SAMPLES);
     let mut words = Vec::with_capacity(1 << 16);
     while latencies.len() < SAMPLES {
@@ -45,12 +40,7 @@ fn read(path: &Path) {
         if delivery.is_some_and(|delivery| delivery.rows > 0) {
             let now = now_ns();
             // The template's 64 bytes, then the stamps; the newest one tells the latency.
-            let newest = words[8..]
-                .iter()
-                .rev()
-                .find(|&&stamp| stamp != 0)
-                .copied()
-                .unwrap_or(now);
+            let newest = words[8..].iter().rev().find(|&&stamp| stamp != 0).copied().unwrap_or(now);
             latencies.push(now.saturating_sub(newest));
         }
     }
@@ -62,24 +52,13 @@ fn main() {
     if let Some(path) = std::env::var_os("MULLETDAQ_LATENCY_RING") {
         return read(Path::new(&path));
     }
-    let folder = if PathBuf::from("/dev/shm").is_dir() {
-        PathBuf::from("/dev/shm")
-    } else {
-        std::env::temp_dir()
-    };
+    let folder = if PathBuf::from("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
     let path = folder.join(format!("mulletdaq-latency-{}.ring", std::process::id()));
-    let new = NewRing {
-        capacity: 16 << 20,
-        checksums: false,
-        force: true,
-        created_ns: now_ns(),
-    };
+    let new = NewRing { capacity: 16 << 20, checksums: false, force: true, created_ns: now_ns() };
     let ring = MappedRing::create(&path, new).expect("room for a small ring");
     let _lock = ring.lock_producer().expect("a ring of our own");
     let mut producer = Producer::reopen(ring.region().clone(), now_ns()).expect("a new ring");
-    producer
-        .set_schema(&schema_region(), 8)
-        .expect("a new ring has no schema");
+    producer.set_schema(&schema_region(), 8).expect("a new ring has no schema");
     let mut reader = Command::new(std::env::current_exe().expect("this program"))
         .env("MULLETDAQ_LATENCY_RING", &path)
         .stdout(Stdio::inherit())

@@ -98,16 +98,8 @@ impl Cursor {
 
     /// A cursor at a position at which a frame must start.
     pub fn at_position(region: Region, position: u64) -> Self {
-        let place = Place {
-            position,
-            rows_before: 0,
-            row: 0,
-            sequence: 0,
-        };
-        Self {
-            row_known: false,
-            ..Self::at(region, place)
-        }
+        let place = Place { position, rows_before: 0, row: 0, sequence: 0 };
+        Self { row_known: false, ..Self::at(region, place) }
     }
 
     /// A cursor that goes on at a row in or behind the frame at a position, both remembered from earlier.
@@ -197,11 +189,7 @@ impl Cursor {
                     overtaken += 1;
                 }
                 Err(error) => {
-                    return Err(if self.region.truncated() {
-                        ReadError::Truncated
-                    } else {
-                        error
-                    });
+                    return Err(if self.region.truncated() { ReadError::Truncated } else { error });
                 }
             }
         }
@@ -290,9 +278,7 @@ impl Cursor {
     fn copy(&mut self, frame: &FrameHeader, max_rows: u64, into: &mut Vec<u64>) -> Result<Step, ReadError> {
         let before = self.place.rows_before;
         let rows = (frame.rows - before).min(max_rows.max(1));
-        let payload = self
-            .region
-            .data(frame.position + FRAME_HEADER_BYTES, frame.length.next_multiple_of(WORD));
+        let payload = self.region.data(frame.position + FRAME_HEADER_BYTES, frame.length.next_multiple_of(WORD));
         let mut bytes = frame.length;
         if frame.kind == kind::ROWS {
             let body = &payload[(frame.body_offset as u64 / WORD) as usize..];
@@ -327,19 +313,9 @@ impl Cursor {
         let loss = self.account(first_row, frame.sequence);
         let end = before + rows;
         self.place = if end == frame.rows && frame.sealed {
-            Place {
-                position: frame.end(),
-                rows_before: 0,
-                row: frame.end_row(),
-                sequence: frame.end_sequence(),
-            }
+            Place { position: frame.end(), rows_before: 0, row: frame.end_row(), sequence: frame.end_sequence() }
         } else {
-            Place {
-                position: frame.position,
-                rows_before: end,
-                row: first_row + rows,
-                sequence: frame.sequence,
-            }
+            Place { position: frame.position, rows_before: end, row: first_row + rows, sequence: frame.sequence }
         };
         Delivery {
             kind: frame.kind,
@@ -357,29 +333,15 @@ impl Cursor {
     /// The gap between the row expected and the row found.
     fn account(&mut self, found_row: u64, found_sequence: u64) -> Option<Loss> {
         let rows = found_row.saturating_sub(self.place.row);
-        let cause = if core::mem::take(&mut self.corrupt) {
-            Cause::Corrupt
-        } else {
-            Cause::Overwritten
-        };
+        let cause = if core::mem::take(&mut self.corrupt) { Cause::Corrupt } else { Cause::Overwritten };
         if rows == 0 {
             return None;
         }
-        let first_sequence = if self.place.sequence == UNKNOWN {
-            found_sequence
-        } else {
-            self.place.sequence
-        };
+        let first_sequence = if self.place.sequence == UNKNOWN { found_sequence } else { self.place.sequence };
         let frames = found_sequence.saturating_sub(first_sequence);
         self.lost_rows += rows;
         self.lost_frames += frames;
-        Some(Loss {
-            first_row: self.place.row,
-            rows,
-            first_sequence,
-            frames,
-            cause,
-        })
+        Some(Loss { first_row: self.place.row, rows, first_sequence, frames, cause })
     }
 
     /// A frame whose checksum is wrong: its header still says where the next one starts.
@@ -410,8 +372,5 @@ impl Cursor {
 }
 
 fn of(frame: &FrameHeader, reason: &'static str) -> Corrupt {
-    Corrupt {
-        position: frame.position,
-        reason,
-    }
+    Corrupt { position: frame.position, reason }
 }

@@ -144,11 +144,7 @@ impl fmt::Display for OpenError {
             Self::Space { needed } => write!(f, "no room for {needed} bytes"),
             Self::Access(reason) | Self::Format(reason) | Self::Capacity(reason) => write!(f, "{reason}"),
             Self::Version(found) => {
-                write!(
-                    f,
-                    "layout version {found}, this mulletdaq reads version {}",
-                    crate::layout::VERSION
-                )
+                write!(f, "layout version {found}, this mulletdaq reads version {}", crate::layout::VERSION)
             }
             Self::Truncated { found, needed } => {
                 write!(f, "the file has {found} bytes where its header asks for {needed}")
@@ -160,10 +156,7 @@ impl fmt::Display for OpenError {
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge {
-                span,
-                sufficient_capacity,
-            } => write!(
+            Self::TooLarge { span, sufficient_capacity } => write!(
                 f,
                 "a frame of {span} bytes is more than a quarter of the ring; capacity_mb={} would do",
                 sufficient_capacity.div_ceil(1 << 20)

@@ -76,11 +76,7 @@ impl FrameHeader {
 
     /// CRC32C of the sealed header, its own field taken as 0, and the payload in whole words.
     pub fn checksum(&self, region: &Region) -> u32 {
-        let sealed = Self {
-            crc: 0,
-            sealed: true,
-            ..*self
-        };
+        let sealed = Self { crc: 0, sealed: true, ..*self };
         let mut crc = crc_of_words(0, &sealed.words());
         let payload = region.data(self.position + FRAME_HEADER_BYTES, self.length.next_multiple_of(WORD));
         let mut copy = [0; 512];
@@ -99,11 +95,7 @@ impl FrameHeader {
         return self.checksum(region);
         #[cfg(not(loom))]
         {
-            let sealed = Self {
-                crc: 0,
-                sealed: true,
-                ..*self
-            };
+            let sealed = Self { crc: 0, sealed: true, ..*self };
             let length = self.length.next_multiple_of(WORD);
             let payload = region.data(self.position + FRAME_HEADER_BYTES, length);
             // SAFETY: the words are there, and nobody but the caller stores to them, so that plain
@@ -193,10 +185,7 @@ fn check_place(position: u64, head: u64) -> Result<(), Corrupt> {
     if position.is_multiple_of(layout::ALIGN) && position < head {
         return Ok(());
     }
-    Err(Corrupt {
-        position,
-        reason: "no frame can start there",
-    })
+    Err(Corrupt { position, reason: "no frame can start there" })
 }
 
 /// True if nothing at or behind `position` was overwritten before everything loaded so far.

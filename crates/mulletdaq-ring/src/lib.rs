@@ -6,6 +6,7 @@
 //! [`layout`]; the algorithm ([`producer`], [`cursor`]) knows only a slice of atomic words
 //! ([`region`]) and runs unchanged on a mapped file and on the heap.
 
+pub mod claim;
 pub mod cursor;
 pub mod error;
 pub mod frame;

@@ -50,10 +50,7 @@ impl FileId {
     /// The identity of an open file.
     pub fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
     }
 }
 
@@ -84,12 +81,7 @@ impl ByteLock {
             Err(error) => return Err(LockError::Io(error)),
         }
         let slot = register(file.as_raw_fd())?;
-        Ok(Self {
-            file: ManuallyDrop::new(file),
-            byte,
-            slot,
-            generation: fork_generation(),
-        })
+        Ok(Self { file: ManuallyDrop::new(file), byte, slot, generation: fork_generation() })
     }
 
     /// True in a forked child, which has lost the lock to its parent.
@@ -150,10 +142,7 @@ fn set_lock(file: &File, byte: i64, kind: i32) -> io::Result<()> {
 }
 
 fn register(fd: RawFd) -> Result<usize, LockError> {
-    let free = |slot: &AtomicI32| {
-        slot.compare_exchange(NO_FD, fd, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-    };
+    let free = |slot: &AtomicI32| slot.compare_exchange(NO_FD, fd, Ordering::Relaxed, Ordering::Relaxed).is_ok();
     HELD_FDS
         .iter()
         .position(free)

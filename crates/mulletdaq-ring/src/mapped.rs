@@ -104,12 +104,7 @@ impl MappedRing {
         let region = map(file, new.capacity, layout::SCHEMA_CAPACITY, false)?;
         let flags = if new.checksums { flag::CHECKSUMS } else { 0 };
         region.initialize(random()?, new.created_ns, flags);
-        Ok(Self {
-            region,
-            path: path.to_owned(),
-            id,
-            read_only: false,
-        })
+        Ok(Self { region, path: path.to_owned(), id, read_only: false })
     }
 
     /// Open a ring that is there. Another user's ring is opened, read-only, if its owner is named.
@@ -134,12 +129,7 @@ impl MappedRing {
         }
         let (capacity, schema_capacity) = check_header(&file, metadata.len())?;
         let region = map(&file, capacity, schema_capacity, read_only)?;
-        Ok(Self {
-            region,
-            path: path.to_owned(),
-            id: FileId::of(&file)?,
-            read_only,
-        })
+        Ok(Self { region, path: path.to_owned(), id: FileId::of(&file)?, read_only })
     }
 
     /// The memory.
@@ -177,9 +167,7 @@ impl MappedRing {
         let sink = byte == SINK_BYTE;
         let (producer_pid, sink_pid) = self.region.pids();
         let lock = ByteLock::acquire(&self.path, self.id, byte).map_err(|error| match error {
-            LockError::Held(_) => LockError::Held(Held {
-                pid: if sink { sink_pid } else { producer_pid },
-            }),
+            LockError::Held(_) => LockError::Held(Held { pid: if sink { sink_pid } else { producer_pid } }),
             other => other,
         })?;
         self.region.set_pid(sink, std::process::id());
@@ -224,9 +212,7 @@ fn make_way(path: &Path, force: bool) -> Result<(), OpenError> {
                 return Err(OpenError::Exists);
             }
             if producer.is_none() {
-                return Err(OpenError::Held(Held {
-                    pid: old.region.pids().0,
-                }));
+                return Err(OpenError::Held(Held { pid: old.region.pids().0 }));
             }
             old.region.set_flags(flag::REPLACED);
         }
@@ -304,10 +290,7 @@ fn check_header(file: &File, file_len: u64) -> Result<(u64, u32), OpenError> {
         _ => return Err(OpenError::Format("it does not start with a ring's magic number".into())),
     }
     if file_len < HEADER_BYTES {
-        return Err(OpenError::Truncated {
-            found: file_len,
-            needed: HEADER_BYTES,
-        });
+        return Err(OpenError::Truncated { found: file_len, needed: HEADER_BYTES });
     }
     let (_, version) = layout::unpack(word(header::SCHEMA_LEN_VERSION)?);
     if version != layout::VERSION {
@@ -316,66 +299,33 @@ fn check_header(file: &File, file_len: u64) -> Result<(u64, u32), OpenError> {
     let capacity = word(header::CAPACITY)?;
     let (schema_capacity, _) = layout::unpack(word(header::SCHEMA_CAPACITY_FLAGS)?);
     if check_capacity(capacity).is_err() || !schema_capacity.is_multiple_of(64) {
-        return Err(OpenError::Format(format!(
-            "its header claims {capacity} bytes of data, which cannot be"
-        )));
+        return Err(OpenError::Format(format!("its header claims {capacity} bytes of data, which cannot be")));
     }
     let needed = layout::file_bytes(capacity, schema_capacity);
     if file_len < needed {
-        return Err(OpenError::Truncated {
-            found: file_len,
-            needed,
-        });
+        return Err(OpenError::Truncated { found: file_len, needed });
     }
     Ok((capacity, schema_capacity))
 }
 
 fn map(file: &File, capacity: u64, schema_capacity: u32, read_only: bool) -> Result<Region, OpenError> {
     let len = layout::file_bytes(capacity, schema_capacity) as usize;
-    let protection = if read_only {
-        libc::PROT_READ
-    } else {
-        libc::PROT_READ | libc::PROT_WRITE
-    };
+    let protection = if read_only { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
     // SAFETY: a new shared mapping of an open file, at an address that the kernel chooses.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            len,
-            protection,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        )
-    };
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
     if address == libc::MAP_FAILED {
         return Err(io::Error::last_os_error().into());
     }
     let address = NonNull::new(address).ok_or_else(io::Error::last_os_error)?;
-    let mapping = Mapping {
-        address,
-        len,
-        watch: Watch::new(address.as_ptr() as usize, len),
-    };
+    let mapping = Mapping { address, len, watch: Watch::new(address.as_ptr() as usize, len) };
     prefault(&mapping, read_only);
     // SAFETY: the mapping has exactly this length, is page-aligned, and lives as long as the Arc.
-    Ok(unsafe {
-        Region::from_raw(
-            address.cast::<AtomicU64>(),
-            capacity,
-            schema_capacity,
-            Arc::new(mapping),
-        )
-    })
+    Ok(unsafe { Region::from_raw(address.cast::<AtomicU64>(), capacity, schema_capacity, Arc::new(mapping)) })
 }
 
 /// Touch every page now: a first touch costs microseconds and would be the slowest appends.
 fn prefault(mapping: &Mapping, read_only: bool) {
-    let advice = if read_only {
-        libc::MADV_POPULATE_READ
-    } else {
-        libc::MADV_POPULATE_WRITE
-    };
+    let advice = if read_only { libc::MADV_POPULATE_READ } else { libc::MADV_POPULATE_WRITE };
     // SAFETY: the whole of our own mapping. A kernel that does not know the advice changes nothing.
     unsafe { libc::madvise(mapping.address.as_ptr(), mapping.len, advice) };
 }

@@ -5,7 +5,7 @@ use crate::frame::FrameHeader;
 use crate::layout::{self, FRAME_HEADER_BYTES, SEALED, WORD, flag, frame, header, kind};
 use crate::region::{self, Region};
 use crate::rows::{RowLayout, Schema};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 
 /// One column of a block: bits from `first_bit` on, rows one after another.
 #[derive(Debug, Clone, Copy)]
@@ -95,9 +95,7 @@ impl Producer {
 
     /// Words from the columns' start to each column, if rows are filled in place.
     pub fn column_offsets(&self) -> Option<impl Iterator<Item = usize>> {
-        self.rows
-            .as_ref()
-            .map(|layout| layout.columns.iter().map(|&(offset, _)| offset))
+        self.rows.as_ref().map(|layout| layout.columns.iter().map(|&(offset, _)| offset))
     }
 
     /// Refuse claims that would overwrite what the persisting sink has not committed.
@@ -114,9 +112,7 @@ impl Producer {
 
     /// Tell the world that this producer is at work.
     pub fn heartbeat(&self, now_ns: u64) {
-        self.region
-            .header(header::PRODUCER_HEARTBEAT)
-            .store(now_ns, Ordering::Relaxed);
+        self.region.header(header::PRODUCER_HEARTBEAT).store(now_ns, Ordering::Relaxed);
     }
 
     /// Fix the ring's schema, or check that it has this one already.
@@ -197,11 +193,7 @@ impl Producer {
     /// Make sure that a frame with room for one more row is open.
     #[inline]
     pub fn begin_row(&mut self, now_ns: u64) -> Result<(), WriteError> {
-        if self.has_room() {
-            Ok(())
-        } else {
-            self.open_frame(now_ns)
-        }
+        if self.has_room() { Ok(()) } else { self.open_frame(now_ns) }
     }
 
     /// Store a value of at most 64 bits in the row begun; bits above the column's width must be 0.
@@ -213,11 +205,7 @@ impl Producer {
         let word = self.region.word(self.open_body + offset + (bit / 64) as usize);
         let lead = bit % 64;
         // A row that starts a word clears what an earlier lap left behind it.
-        let kept = if lead == 0 {
-            0
-        } else {
-            word.load(Ordering::Relaxed) & ((1 << lead) - 1)
-        };
+        let kept = if lead == 0 { 0 } else { word.load(Ordering::Relaxed) & ((1 << lead) - 1) };
         word.store(kept | bits << lead, Ordering::Relaxed);
     }
 
@@ -265,26 +253,16 @@ impl Producer {
     fn store_column(&self, column: usize, source: Bits<'_>, from: u64, count: u64) {
         let Some(layout) = &self.rows else { return };
         let (offset, width) = layout.columns[column];
-        let body = self
-            .region
-            .words_from(self.open_body, (layout.length - layout.body_offset) / WORD);
+        let body = self.region.words_from(self.open_body, (layout.length - layout.body_offset) / WORD);
         let source_bit = source.first_bit + from * width;
-        region::store_bits(
-            &body[offset..],
-            self.open_rows * width,
-            source.bytes,
-            source_bit,
-            count * width,
-        );
+        region::store_bits(&body[offset..], self.open_rows * width, source.bytes, source_bit, count * width);
     }
 
     #[inline]
     fn commit_rows(&mut self, count: u64, now_ns: u64) {
         self.open_rows += count;
         self.row += count;
-        self.region
-            .word(self.open_state)
-            .store(self.open_rows, Ordering::Release);
+        self.region.word(self.open_state).store(self.open_rows, Ordering::Release);
         if self.open_rows == self.open_capacity {
             self.seal(now_ns);
         }
@@ -312,9 +290,7 @@ impl Producer {
             word.store(value, Ordering::Relaxed);
         }
         self.open_state = self.region.index(header.position) + frame::STATE;
-        self.open_body = self
-            .region
-            .index(header.position + FRAME_HEADER_BYTES + layout.body_offset);
+        self.open_body = self.region.index(header.position + FRAME_HEADER_BYTES + layout.body_offset);
         self.open_rows = 0;
         self.open_capacity = layout.row_capacity;
         self.publish(&header);
@@ -344,116 +320,5 @@ impl Producer {
         words[frame::STATE].store(open.rows | SEALED, Ordering::Release);
         self.region.header(header::NEXT_ROW).store(self.row, Ordering::Relaxed);
         self.heartbeat(now_ns);
-    }
-
-    // ---- claim and publish
-
-    fn payload(&self, header: &FrameHeader) -> &[crate::sync::AtomicU64] {
-        let bytes = header.length.next_multiple_of(WORD);
-        self.region.data(header.position + FRAME_HEADER_BYTES, bytes)
-    }
-
-    /// Refuse a payload that could never be claimed.
-    pub fn check_fits(&self, payload_bytes: u64) -> Result<(), WriteError> {
-        let span = layout::frame_span(payload_bytes);
-        if span <= layout::max_span(self.region.capacity()) {
-            return Ok(());
-        }
-        Err(WriteError::TooLarge {
-            span,
-            sufficient_capacity: span * 4,
-        })
-    }
-
-    /// Take room for a frame, filling the ring's end with padding where it would wrap.
-    ///
-    /// Returns the header with its position. From here to [`Self::publish`] nothing may fail.
-    fn claim(&mut self, header: FrameHeader) -> Result<FrameHeader, WriteError> {
-        self.check_fits(header.length)?;
-        if self.region.truncated() {
-            return Err(WriteError::Truncated);
-        }
-        let capacity = self.region.capacity();
-        let left = capacity - self.head % capacity;
-        let padding = if header.span() > left { left } else { 0 };
-        let end = self.head + padding + header.span();
-        if self.keep_uncommitted {
-            let tail = self.region.header(header::READ_TAIL).load(Ordering::Acquire);
-            if end.saturating_sub(tail) > capacity {
-                return Err(WriteError::Full);
-            }
-        }
-        self.move_oldest(end);
-        self.region.header(header::WRITE_INTENT).store(end, Ordering::Relaxed);
-        // Nothing of the claim may be seen before its intent: pairs with the fence in `frame::intact`.
-        fence(Ordering::Release);
-        if padding != 0 {
-            self.store_padding(self.head, padding);
-        }
-        Ok(FrameHeader {
-            position: self.head + padding,
-            ..header
-        })
-    }
-
-    /// Write a padding frame's header; it tells sequence and row, so that a walk finds them.
-    pub(crate) fn store_padding(&self, position: u64, span: u64) {
-        let padding = FrameHeader {
-            position,
-            length: span - FRAME_HEADER_BYTES,
-            sequence: self.sequence,
-            first_row: self.row,
-            rows: 0,
-            sealed: true,
-            timestamp_ns: self.last_stamp_ns,
-            kind: kind::PADDING,
-            crc: 0,
-            row_capacity: 0,
-            body_offset: 0,
-        };
-        padding.store(&self.region);
-    }
-
-    /// Move `oldest` past every frame that a claim up to `end` overwrites.
-    fn move_oldest(&mut self, end: u64) {
-        let capacity = self.region.capacity();
-        let before = self.oldest;
-        let mut tail = None;
-        while end - self.oldest > capacity {
-            let Ok(frame) = FrameHeader::load_own(&self.region, self.oldest, self.head) else {
-                // Somebody wrote over a header. Where the next frame starts is lost, and with it all
-                // that is old; recording goes on, and cursors count what they miss by their rows.
-                self.oldest = self.head;
-                break;
-            };
-            let tail = *tail.get_or_insert_with(|| self.region.header(header::READ_TAIL).load(Ordering::Relaxed));
-            if frame.position >= tail {
-                self.rows_overwritten += frame.rows;
-            }
-            self.oldest = frame.end();
-        }
-        if self.oldest != before {
-            self.region.header(header::OLDEST).store(self.oldest, Ordering::Relaxed);
-        }
-    }
-
-    /// Make a claimed and filled frame visible.
-    fn publish(&mut self, header: &FrameHeader) {
-        let half = self.region.capacity() / 2;
-        let crossed = header.end() / half != self.head / half;
-        self.head = header.end();
-        self.sequence += 1;
-        self.region
-            .header(header::WRITE_HEAD)
-            .store(self.head, Ordering::Release);
-        if crossed {
-            self.region
-                .header(header::MIDWAY)
-                .store(header.position, Ordering::Relaxed);
-        }
-        self.region
-            .header(header::NEXT_SEQUENCE)
-            .store(self.sequence, Ordering::Relaxed);
-        self.region.header(header::NEXT_ROW).store(self.row, Ordering::Relaxed);
     }
 }

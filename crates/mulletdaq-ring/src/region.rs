@@ -47,13 +47,7 @@ impl Region {
         memory: Arc<dyn Memory>,
     ) -> Self {
         let len = (layout::file_bytes(capacity, schema_capacity) / WORD) as usize;
-        Self {
-            words,
-            len,
-            capacity,
-            schema_capacity,
-            memory,
-        }
+        Self { words, len, capacity, schema_capacity, memory }
     }
 
     /// A ring on the heap, for tests and model checkers.
@@ -71,12 +65,10 @@ impl Region {
     pub fn initialize(&self, stream_id: u64, created_ns: u64, flags: u32) {
         use Ordering::{Relaxed, Release};
         self.header(header::CAPACITY).store(self.capacity, Relaxed);
-        self.header(header::SCHEMA_LEN_VERSION)
-            .store(layout::pack(0, layout::VERSION), Relaxed);
+        self.header(header::SCHEMA_LEN_VERSION).store(layout::pack(0, layout::VERSION), Relaxed);
         self.header(header::STREAM_ID).store(stream_id, Relaxed);
         self.header(header::CREATED_NS).store(created_ns, Relaxed);
-        self.header(header::SCHEMA_CAPACITY_FLAGS)
-            .store(layout::pack(self.schema_capacity, flags), Relaxed);
+        self.header(header::SCHEMA_CAPACITY_FLAGS).store(layout::pack(self.schema_capacity, flags), Relaxed);
         self.header(header::MAGIC).store(layout::MAGIC, Release);
     }
 
@@ -154,8 +146,7 @@ impl Region {
 
     /// Set flags in the header; other processes may set others at the same time.
     pub fn set_flags(&self, flags: u32) {
-        self.header(header::SCHEMA_CAPACITY_FLAGS)
-            .fetch_or(layout::pack(0, flags), Ordering::Relaxed);
+        self.header(header::SCHEMA_CAPACITY_FLAGS).fetch_or(layout::pack(0, flags), Ordering::Relaxed);
     }
 
     /// The pids of producer and sink, 0 for none.
@@ -169,11 +160,7 @@ impl Region {
         let mut old = word.load(Ordering::Relaxed);
         loop {
             let (producer_pid, sink_pid) = layout::unpack(old);
-            let new = if sink {
-                layout::pack(producer_pid, pid)
-            } else {
-                layout::pack(pid, sink_pid)
-            };
+            let new = if sink { layout::pack(producer_pid, pid) } else { layout::pack(pid, sink_pid) };
             match word.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => old = now,
@@ -254,11 +241,7 @@ pub fn load_bits(words: &[AtomicU64], bit: u64, bit_len: u64, into: &mut Vec<u64
     let last = ((bit + bit_len - 1) / 64) as usize;
     into.extend((0..count).map(|i| {
         let low = words[first + i].load(Ordering::Relaxed) >> shift;
-        let high = if first + i < last {
-            words[first + i + 1].load(Ordering::Relaxed)
-        } else {
-            0
-        };
+        let high = if first + i < last { words[first + i + 1].load(Ordering::Relaxed) } else { 0 };
         low | high << (64 - shift)
     }));
 }

@@ -25,20 +25,14 @@ impl Producer {
             None => None,
             Some(Some(schema)) => Some(schema),
             Some(None) => {
-                return Err(Corrupt {
-                    position: 0,
-                    reason: "the schema region contradicts itself",
-                }
-                .into());
+                return Err(Corrupt { position: 0, reason: "the schema region contradicts itself" }.into());
             }
         };
 
         let sequence = region.header(header::NEXT_SEQUENCE).load(Ordering::Relaxed);
         let row = region.header(header::NEXT_ROW).load(Ordering::Relaxed);
         let mut producer = Self::at(region, head, oldest, sequence, row);
-        producer.rows = schema
-            .as_ref()
-            .and_then(|schema| schema.row_layout(producer.region.capacity()));
+        producer.rows = schema.as_ref().and_then(|schema| schema.row_layout(producer.region.capacity()));
         producer.schema = schema;
         producer.last_stamp_ns = 0;
 
@@ -64,10 +58,7 @@ impl Producer {
             if let Some(last) = last {
                 let follows = frame.first_row == last.end_row() && frame.sequence == last.end_sequence();
                 if !follows || !last.sealed {
-                    return Err(Corrupt {
-                        position,
-                        reason: "it does not follow on the frame before",
-                    });
+                    return Err(Corrupt { position, reason: "it does not follow on the frame before" });
                 }
             }
             position = frame.end();
@@ -80,25 +71,14 @@ impl Producer {
     ///
     /// It may have room for another number of rows than this version would choose.
     fn check_template(&self, open: &FrameHeader) -> Result<(), Corrupt> {
-        let fits = self
-            .rows
-            .as_ref()
-            .zip(self.schema.as_ref())
-            .is_some_and(|(layout, schema)| {
-                let body_bytes = schema.body_bytes(open.row_capacity as u64);
-                open.kind == kind::ROWS
-                    && open.body_offset as u64 == layout.body_offset
-                    && open.length == layout.body_offset + body_bytes
-            });
+        let fits = self.rows.as_ref().zip(self.schema.as_ref()).is_some_and(|(layout, schema)| {
+            let body_bytes = schema.body_bytes(open.row_capacity as u64);
+            open.kind == kind::ROWS
+                && open.body_offset as u64 == layout.body_offset
+                && open.length == layout.body_offset + body_bytes
+        });
         let reason = "an open frame that does not have the schema's layout";
-        if fits {
-            Ok(())
-        } else {
-            Err(Corrupt {
-                position: open.position,
-                reason,
-            })
-        }
+        if fits { Ok(()) } else { Err(Corrupt { position: open.position, reason }) }
     }
 
     /// Publish what a killed producer had claimed as padding, a piece at a time.
@@ -108,25 +88,18 @@ impl Producer {
             let span = (intent - self.head).min(capacity - self.head % capacity);
             self.store_padding(self.head, span);
             self.head += span;
-            self.region
-                .header(header::WRITE_HEAD)
-                .store(self.head, Ordering::Release);
+            self.region.header(header::WRITE_HEAD).store(self.head, Ordering::Release);
         }
     }
 }
 
 fn check_places(region: &Region, oldest: u64, head: u64, intent: u64) -> Result<(), Corrupt> {
     let capacity = region.capacity();
-    let aligned = [oldest, head, intent]
-        .iter()
-        .all(|place| place.is_multiple_of(layout::ALIGN));
+    let aligned = [oldest, head, intent].iter().all(|place| place.is_multiple_of(layout::ALIGN));
     let ordered = oldest <= head && head <= intent && intent - oldest <= capacity;
     if aligned && ordered && intent < u64::MAX / 4 {
         Ok(())
     } else {
-        Err(Corrupt {
-            position: head,
-            reason: "the header's positions contradict each other",
-        })
+        Err(Corrupt { position: head, reason: "the header's positions contradict each other" })
     }
 }

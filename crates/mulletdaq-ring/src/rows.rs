@@ -89,21 +89,13 @@ impl Schema {
             if width_bits > MAX_WIDTH_BITS {
                 return None;
             }
-            columns.push(Column {
-                name,
-                format,
-                width_bits,
-            });
+            columns.push(Column { name, format, width_bits });
         }
         let template = Template::parse(&mut fields, columns.len() as u64)?;
         if template.is_some() && (columns.is_empty() || columns.iter().any(|column| column.width_bits == 0)) {
             return None;
         }
-        Some(Self {
-            message,
-            columns,
-            template,
-        })
+        Some(Self { message, columns, template })
     }
 
     /// The ring's schema, once there is one. `Some(None)` if the region contradicts itself.
@@ -166,10 +158,7 @@ impl Schema {
 
     /// Bytes of the columns of a frame with room for so many rows.
     pub fn body_bytes(&self, row_capacity: u64) -> u64 {
-        self.columns
-            .iter()
-            .map(|column| column_bytes(column.width_bits, row_capacity))
-            .sum()
+        self.columns.iter().map(|column| column_bytes(column.width_bits, row_capacity)).sum()
     }
 
     /// Append rows `from..to` of a frame's columns to `into`, as an Arrow record batch message.
@@ -231,10 +220,7 @@ impl Template {
             && inside(nodes_at, 16 * node_count)
             && inside(buffers_at, 16 * buffer_count)
             && template.values_per_row.iter().all(|&values| values <= MAX_WIDTH_BITS)
-            && template
-                .buffer_columns
-                .iter()
-                .all(|&column| column == VALIDITY || column < columns);
+            && template.buffer_columns.iter().all(|&column| column == VALIDITY || column < columns);
         sound.then_some(Some(template))
     }
 
@@ -256,10 +242,7 @@ impl Template {
             let at = self.buffers_at + 16 * index;
             if column != VALIDITY {
                 put(at, offsets[column as usize]);
-                put(
-                    at + 8,
-                    rows.saturating_mul(columns[column as usize].width_bits).div_ceil(8),
-                );
+                put(at + 8, rows.saturating_mul(columns[column as usize].width_bits).div_ceil(8));
             }
         }
     }

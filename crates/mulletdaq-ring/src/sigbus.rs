@@ -17,13 +17,9 @@ struct Slot {
     lost: AtomicPtr<AtomicBool>,
 }
 
-static MAPPINGS: [Slot; SLOTS] = [const {
-    Slot {
-        start: AtomicUsize::new(0),
-        len: AtomicUsize::new(0),
-        lost: AtomicPtr::new(ptr::null_mut()),
-    }
-}; SLOTS];
+static MAPPINGS: [Slot; SLOTS] =
+    [const { Slot { start: AtomicUsize::new(0), len: AtomicUsize::new(0), lost: AtomicPtr::new(ptr::null_mut()) } };
+        SLOTS];
 static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
 static PAGE: AtomicUsize = AtomicUsize::new(4096);
 static INSTALL: Mutex<()> = Mutex::new(());
@@ -38,17 +34,13 @@ impl Watch {
     /// Watch a mapping.
     pub fn new(start: usize, len: usize) -> Self {
         install();
-        let mut watch = Self {
-            slot: None,
-            lost: Box::new(AtomicBool::new(false)),
-        };
+        let mut watch = Self { slot: None, lost: Box::new(AtomicBool::new(false)) };
         let _guard = INSTALL.lock();
         watch.slot = MAPPINGS.iter().position(|slot| slot.len.load(Ordering::Relaxed) == 0);
         if let Some(index) = watch.slot {
             let slot = &MAPPINGS[index];
             slot.start.store(start, Ordering::Relaxed);
-            slot.lost
-                .store(ptr::from_ref(&*watch.lost).cast_mut(), Ordering::Relaxed);
+            slot.lost.store(ptr::from_ref(&*watch.lost).cast_mut(), Ordering::Relaxed);
             slot.len.store(len, Ordering::Release);
         }
         watch

@@ -24,21 +24,11 @@ pub struct Place {
 
 impl Place {
     fn in_frame(frame: &FrameHeader, row: u64) -> Self {
-        Self {
-            position: frame.position,
-            rows_before: row.wrapping_sub(frame.first_row),
-            row,
-            sequence: frame.sequence,
-        }
+        Self { position: frame.position, rows_before: row.wrapping_sub(frame.first_row), row, sequence: frame.sequence }
     }
 
     fn behind(frame: &FrameHeader) -> Self {
-        Self {
-            position: frame.end(),
-            rows_before: 0,
-            row: frame.end_row(),
-            sequence: frame.end_sequence(),
-        }
+        Self { position: frame.end(), rows_before: 0, row: frame.end_row(), sequence: frame.end_sequence() }
     }
 }
 
@@ -54,9 +44,7 @@ pub fn newest(region: &Region) -> Result<Place, ReadError> {
 
 /// The row asked for; the oldest one there if it is gone, behind the newest if it is yet to come.
 pub fn row(region: &Region, row: u64) -> Result<Place, ReadError> {
-    from(region, header::OLDEST, |frame| {
-        (frame.end_row() > row).then(|| row.saturating_sub(frame.first_row))
-    })
+    from(region, header::OLDEST, |frame| (frame.end_row() > row).then(|| row.saturating_sub(frame.first_row)))
 }
 
 /// Walk from a header's place to the first frame for which `stop` tells how many rows to skip, else
@@ -72,12 +60,7 @@ fn from(region: &Region, start: usize, stop: impl Fn(&FrameHeader) -> Option<u64
         let position = position.max(region.header(header::OLDEST).load(Ordering::Relaxed));
         let head = region.header(header::WRITE_HEAD).load(Ordering::Acquire);
         if head == 0 {
-            return Ok(Place {
-                position: 0,
-                rows_before: 0,
-                row: 0,
-                sequence: 0,
-            });
+            return Ok(Place { position: 0, rows_before: 0, row: 0, sequence: 0 });
         }
         if let Some(place) = walk(region, position, head, &stop)? {
             return Ok(place);
@@ -85,11 +68,7 @@ fn from(region: &Region, start: usize, stop: impl Fn(&FrameHeader) -> Option<u64
         start = header::MIDWAY;
         yield_now();
     }
-    Err(Corrupt {
-        position: 0,
-        reason: "the producer kept overtaking the reader",
-    }
-    .into())
+    Err(Corrupt { position: 0, reason: "the producer kept overtaking the reader" }.into())
 }
 
 fn walk(
@@ -109,11 +88,7 @@ fn walk(
             return Ok(Some(Place::in_frame(&frame, frame.first_row + rows_before)));
         }
         position = frame.end();
-        place = Some(if frame.sealed {
-            Place::behind(&frame)
-        } else {
-            Place::in_frame(&frame, frame.end_row())
-        });
+        place = Some(if frame.sealed { Place::behind(&frame) } else { Place::in_frame(&frame, frame.end_row()) });
     }
     Ok(place)
 }
@@ -127,10 +102,7 @@ pub fn row_at(region: &Region, position: u64) -> Option<u64> {
     if position > head {
         return None;
     }
-    FrameHeader::look(region, position, head)
-        .ok()
-        .flatten()
-        .map(|frame| frame.first_row)
+    FrameHeader::look(region, position, head).ok().flatten().map(|frame| frame.first_row)
 }
 
 /// Position of the newest frame that holds rows.

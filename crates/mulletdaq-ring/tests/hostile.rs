@@ -10,9 +10,7 @@ use common::{MESSAGE, append, append_block, message, schema_region, write_arrow}
 use mulletdaq_ring::producer::Producer;
 
 fn rows(producer: &mut Producer) {
-    producer
-        .set_schema(&schema_region(), MESSAGE.len())
-        .expect("a new ring");
+    producer.set_schema(&schema_region(), MESSAGE.len()).expect("a new ring");
     append_block(producer, 500);
     write_arrow(producer, 3, 700);
     append(producer);
@@ -20,9 +18,7 @@ fn rows(producer: &mut Producer) {
 
 fn messages(producer: &mut Producer) {
     for row in 0..40 {
-        producer
-            .write_opaque(&message(row, 1, row as usize * 20), 1)
-            .expect("room");
+        producer.write_opaque(&message(row, 1, row as usize * 20), 1).expect("room");
     }
 }
 
@@ -36,9 +32,7 @@ fn bytes(seed: u64) -> Vec<u8> {
         mixed ^ mixed >> 31
     };
     let changes = 1 + next() % 6;
-    (0..changes)
-        .flat_map(|_| next().to_le_bytes().into_iter().take(5))
-        .collect()
+    (0..changes).flat_map(|_| next().to_le_bytes().into_iter().take(5)).collect()
 }
 
 #[test]

@@ -29,11 +29,7 @@ fn schema_region() -> Vec<u8> {
     region.extend(64u64.to_le_bytes());
     region.extend([1u32, 1].map(u32::to_le_bytes).concat());
     region.extend(b"xl\0\0\0\0\0\0");
-    region.extend(
-        [8 * TEMPLATE_WORDS as u32, 0, 0, 0, 0, 0, 0, 0]
-            .map(u32::to_le_bytes)
-            .concat(),
-    );
+    region.extend([8 * TEMPLATE_WORDS as u32, 0, 0, 0, 0, 0, 0, 0].map(u32::to_le_bytes).concat());
     region.extend([0; 8 * TEMPLATE_WORDS as usize]);
     region
 }
@@ -72,19 +68,11 @@ fn read(cursor: &mut Cursor, reads: usize) -> u64 {
         let Some(delivery) = cursor.read(u64::MAX, &mut words).unwrap() else {
             continue;
         };
-        let skipped = if delivery.kind == kind::ROWS {
-            TEMPLATE_WORDS as usize
-        } else {
-            0
-        };
+        let skipped = if delivery.kind == kind::ROWS { TEMPLATE_WORDS as usize } else { 0 };
         let values = &words[skipped..];
         assert_eq!(values.len() as u64, delivery.rows);
         for (index, &found) in values.iter().enumerate() {
-            assert_eq!(
-                found,
-                value(delivery.first_row + index as u64),
-                "a value is not its row's"
-            );
+            assert_eq!(found, value(delivery.first_row + index as u64), "a value is not its row's");
         }
         let lost = delivery.loss.map_or(0, |loss| loss.rows);
         assert_eq!(delivery.first_row, before + lost);
@@ -150,9 +138,7 @@ fn a_sink_that_is_waited_for_is_never_overtaken() {
             producer.row()
         });
         read(&mut sink, 1);
-        region
-            .header(header::READ_TAIL)
-            .store(sink.position(), Ordering::Release);
+        region.header(header::READ_TAIL).store(sink.position(), Ordering::Release);
         let written = writing.join().unwrap();
         while sink.row() < written {
             read(&mut sink, 1);
@@ -258,16 +244,7 @@ fn blocks_are_rows() {
         let (region, producer) = rows_region(2, 2);
         let work = |producer: &mut Producer| {
             let bytes = [value(0).to_le_bytes(), value(1).to_le_bytes()].concat();
-            producer
-                .append_block(
-                    2,
-                    &[Bits {
-                        bytes: &bytes,
-                        first_bit: 0,
-                    }],
-                    0,
-                )
-                .unwrap();
+            producer.append_block(2, &[Bits { bytes: &bytes, first_bit: 0 }], 0).unwrap();
         };
         against_reader(region, producer, work, 1);
     });

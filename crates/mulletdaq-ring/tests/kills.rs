@@ -46,24 +46,15 @@ fn kill_everywhere(prepare: impl Fn(&mut Producer), work: impl Fn(&mut Producer)
             drop(writer);
             check_readable(&region, &mut reader);
 
-            let reopened = stopped(reopen_stop, || {
-                drop(Producer::reopen(region.clone(), 5).expect("reopens"))
-            });
+            let reopened = stopped(reopen_stop, || drop(Producer::reopen(region.clone(), 5).expect("reopens")));
             check_readable(&region, &mut reader);
 
             let mut writer = producer(&region);
-            assert!(
-                region.header(header::WRITE_INTENT).load(Ordering::Relaxed) >= intent,
-                "write_intent fell"
-            );
+            assert!(region.header(header::WRITE_INTENT).load(Ordering::Relaxed) >= intent, "write_intent fell");
             let row = writer.row();
             assert!(row >= before, "rows that were published are gone");
             check_readable(&region, &mut reader);
-            assert_eq!(
-                reader.row(),
-                row,
-                "the reader and the new producer agree on the next row"
-            );
+            assert_eq!(reader.row(), row, "the reader and the new producer agree on the next row");
             append(&mut writer);
             write_arrow(&mut writer, 2, 30);
             append_block(&mut writer, 40);
@@ -93,10 +84,7 @@ fn check_readable(region: &Region, reader: &mut Cursor) {
 
 #[test]
 fn at_every_store_of_a_message() {
-    let states = kill_everywhere(
-        |writer| write_arrow(writer, 3, 100),
-        |writer| write_arrow(writer, 2, 100),
-    );
+    let states = kill_everywhere(|writer| write_arrow(writer, 3, 100), |writer| write_arrow(writer, 2, 100));
     assert!(states > 100);
 }
 

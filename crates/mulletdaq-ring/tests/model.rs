@@ -47,11 +47,7 @@ struct Reader {
 
 impl Reader {
     fn new(cursor: Cursor) -> Self {
-        Self {
-            next_row: cursor.row(),
-            cursor,
-            lost: 0,
-        }
+        Self { next_row: cursor.row(), cursor, lost: 0 }
     }
 
     /// One read; returns whether there was anything.
@@ -63,11 +59,7 @@ impl Reader {
         };
         check(&delivery, &words);
         let lost = delivery.loss.map_or(0, |loss| loss.rows);
-        assert_eq!(
-            delivery.first_row,
-            self.next_row + lost,
-            "rows delivered and lost leave no gap"
-        );
+        assert_eq!(delivery.first_row, self.next_row + lost, "rows delivered and lost leave no gap");
         assert!(delivery.rows <= max_rows && delivery.first_row + delivery.rows <= written);
         self.lost += lost;
         self.next_row = delivery.first_row + delivery.rows;
@@ -112,28 +104,17 @@ fn run(capacity: u64, keep: bool, steps: Vec<Step>) {
                 drop(writer);
                 writer = producer(&region);
                 writer.set_keep_uncommitted(keep);
-                assert_eq!(
-                    (writer.row(), writer.sequence()),
-                    (row, sequence),
-                    "rows and sequence go on unbroken"
-                );
+                assert_eq!((writer.row(), writer.sequence()), (row, sequence), "rows and sequence go on unbroken");
             }
             Step::Read { cursor, max_rows } => {
                 let index = usize::from(cursor) % readers.len();
                 readers[index].read(u64::from(max_rows), writer.row());
                 if keep && index == 0 {
-                    region
-                        .header(header::READ_TAIL)
-                        .store(readers[0].cursor.position(), Ordering::Release);
+                    region.header(header::READ_TAIL).store(readers[0].cursor.position(), Ordering::Release);
                 }
             }
             Step::NewCursor { latest } => {
-                let place = if latest {
-                    walk::newest(&region)
-                } else {
-                    walk::oldest(&region)
-                }
-                .unwrap();
+                let place = if latest { walk::newest(&region) } else { walk::oldest(&region) }.unwrap();
                 if latest {
                     assert_eq!(place.row, writer.row());
                 }
@@ -153,11 +134,7 @@ fn run(capacity: u64, keep: bool, steps: Vec<Step>) {
     }
     for reader in &mut readers {
         while reader.read(u64::MAX, writer.row()) {}
-        assert_eq!(
-            reader.next_row,
-            writer.row(),
-            "everything was delivered or counted as lost"
-        );
+        assert_eq!(reader.next_row, writer.row(), "everything was delivered or counted as lost");
     }
 }
 
@@ -217,11 +194,7 @@ fn opaque_messages_and_rows_do_not_mix() {
     let mut writer = Producer::reopen(region.clone(), 0).unwrap();
     let payload = common::message(0, 1, 5);
     assert_eq!(writer.write_opaque(&payload, 9).unwrap(), 0);
-    assert!(
-        writer
-            .set_schema(&common::schema_region(), common::MESSAGE.len())
-            .is_err()
-    );
+    assert!(writer.set_schema(&common::schema_region(), common::MESSAGE.len()).is_err());
     assert_eq!(common::drain(&mut common::oldest(&region)), (1, 0));
 
     let region = Region::heap(4096, 4096);
@@ -236,10 +209,7 @@ fn a_frame_larger_than_a_quarter_is_refused_with_a_capacity_that_would_do() {
     let region = Region::heap(4096, 64);
     let mut writer = Producer::reopen(region.clone(), 0).unwrap();
     let payload = vec![1; 2000];
-    let Err(WriteError::TooLarge {
-        sufficient_capacity, ..
-    }) = writer.write_opaque(&payload, 0)
-    else {
+    let Err(WriteError::TooLarge { sufficient_capacity, .. }) = writer.write_opaque(&payload, 0) else {
         panic!("a message of half the ring was taken")
     };
     assert_eq!(region.header(header::WRITE_HEAD).load(Ordering::Relaxed), 0);

@@ -14,12 +14,9 @@ const TEMPLATE_BYTES: u32 = 192;
 /// `timestamp` (l), `value` (g), `small` (s), `flag` (b): the template's places lie in 192 zero bytes.
 pub fn schema_region() -> Vec<u8> {
     let mut table = Vec::new();
-    for (name, format, width_bits) in [
-        ("timestamp", "l", 64u64),
-        ("value", "g", 64),
-        ("small", "s", 16),
-        ("flag", "b", 1),
-    ] {
+    for (name, format, width_bits) in
+        [("timestamp", "l", 64u64), ("value", "g", 64), ("small", "s", 16), ("flag", "b", 1)]
+    {
         table.extend(width_bits.to_le_bytes());
         table.extend((name.len() as u32).to_le_bytes());
         table.extend((format.len() as u32).to_le_bytes());
@@ -48,9 +45,7 @@ pub fn schema_region() -> Vec<u8> {
 
 pub fn producer(region: &Region) -> Producer {
     let mut producer = Producer::reopen(region.clone(), 7).expect("a ring that can be gone on with");
-    producer
-        .set_schema(&schema_region(), MESSAGE.len())
-        .expect("the schema of all tests");
+    producer.set_schema(&schema_region(), MESSAGE.len()).expect("the schema of all tests");
     producer
 }
 
@@ -121,11 +116,7 @@ pub fn check(delivery: &Delivery, words: &[u64]) {
         let frame_first = first - delivery.skip;
         let found_rows = u64::from_le_bytes(bytes[8..16].try_into().unwrap());
         let expected = message(frame_first, found_rows, delivery.bytes as usize - 16);
-        assert_eq!(
-            bytes[..delivery.bytes as usize],
-            expected,
-            "a message changed on its way"
-        );
+        assert_eq!(bytes[..delivery.bytes as usize], expected, "a message changed on its way");
         assert!(delivery.skip + rows <= found_rows);
     }
 }
@@ -143,11 +134,7 @@ fn check_rows(body: &[u8], message: &[u8], first: u64, rows: u64) {
         assert_eq!(&body[smalls_at + 2 * index..][..2], &small.to_le_bytes());
         assert_eq!(u64::from(body[flags_at + index / 8] >> (index % 8) & 1), flag);
     }
-    assert_eq!(
-        u64::from_le_bytes(message[8..16].try_into().unwrap()),
-        rows,
-        "patched batch length"
-    );
+    assert_eq!(u64::from_le_bytes(message[8..16].try_into().unwrap()), rows, "patched batch length");
 }
 
 /// Read all there is, checking each delivery and that rows and losses leave no gap.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mulletdaq.errors import FrameCorruptError
@@ -145,3 +146,24 @@ def test_unreadable_header(make_ring: MakeRing, field: int, which: str) -> None:
     losses = cursor.take_losses()
     assert sum(loss.rows for loss in losses) == cursor.lost_rows == rows[0] - bad.first_row
     assert losses[0].cause == "corrupt"
+
+
+def test_rows_that_pyarrow_cannot_read_are_counted(make_ring: MakeRing) -> None:
+    """A sound frame around a message that is none: told once, counted, and stepped over."""
+    ring = make_ring()
+    strings = pa.record_batch({"s": ["a", "b", "c"]})
+    for _ in range(3):
+        ring.write_arrow_batch(strings)
+    second = list(frames_of(ring.path))[1]
+    with Path(ring.path).open("r+b") as file:
+        file.seek(128 + second.position + 64)
+        file.write(bytes(16))
+    cursor = ring.cursor()
+    assert cursor.read().num_rows == 3
+    with pytest.raises(FrameCorruptError, match=str(second.position)):
+        cursor.read()
+    assert (cursor.lost_rows, cursor.lost_frames) == (3, 1)
+    assert cursor.read().num_rows == 3
+    (loss,) = cursor.take_losses()
+    assert (loss.first_row, loss.rows, loss.cause) == (3, 3, "corrupt")
+    assert (cursor.row, cursor.lost_rows) == (9, 3)

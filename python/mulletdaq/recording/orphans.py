@@ -55,10 +55,16 @@ def clear_orphans(path: str, mode: Mode, writer_options: Mapping[str, Any]) -> N
 
 def wait_until_saved(ring: RingBuffer) -> bool:
     """Whether everything in a ring without a producer is in the file, once its writer has ended."""
-    deadline = time.monotonic() + _DRAIN_WAIT_S
-    while ring.statistics().sink_pid is not None and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
+    _wait_for_sink(ring)
     return ring.content == "none" or ring.read_tail >= ring.write_head
+
+
+def _wait_for_sink(ring: RingBuffer) -> int | None:
+    """Give a ring's writer time to end by itself; its pid if it has not."""
+    deadline = time.monotonic() + _DRAIN_WAIT_S
+    while (pid := ring.statistics().sink_pid) is not None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return pid
 
 
 def remove_unused_rings(names: Iterable[str]) -> None:
@@ -94,12 +100,10 @@ def _open_orphan(path: str, name: str) -> RingBuffer | None:
 
 def _await_sink(path: str, ring: RingBuffer) -> None:
     """The killed recording's writer may still be writing out what the ring holds: that is its job."""
-    deadline = time.monotonic() + _DRAIN_WAIT_S
-    while (pid := ring.statistics().sink_pid) is not None:
-        if time.monotonic() > deadline:
-            ring.close()
-            raise RecordingError(f"the writer of an earlier recording (pid {pid}) still holds {path}; wait for it")
-        time.sleep(_POLL_S)
+    pid = _wait_for_sink(ring)
+    if pid is not None:
+        ring.close()
+        raise RecordingError(f"the writer of an earlier recording (pid {pid}) still holds {path}; wait for it")
 
 
 def _has_uncommitted(ring: RingBuffer) -> bool:
@@ -117,7 +121,8 @@ def _write_out(path: str, rings: Mapping[str, RingBuffer], writer_options: Mappi
         writer.start()
         before = writer.statistics().rows_persisted
         saved += writer.stop().rows_persisted - before
-    warnings.warn(f"{path}: saved {saved} rows that an earlier recording had left in memory", stacklevel=5)
+    if saved:  # of a frame that was still open, all rows may have been in the file already
+        warnings.warn(f"{path}: saved {saved} rows that an earlier recording had left in memory", stacklevel=5)
 
 
 def _rename(path: Path, reason: str) -> None:

@@ -60,6 +60,9 @@ class Cursor:
         self._schema_message = b""
         self._losses: list[Loss] = []
         self._timestamp_ns = 0
+        # What the ring delivered whole, but pyarrow could not read.
+        self._unreadable_rows = 0
+        self._unreadable_frames = 0
 
     def read(self, max_rows: int | None = None, timeout_s: float = 0.0) -> pa.RecordBatch | bytes | None:
         """The next rows as a ``RecordBatch``, of an opaque ring the next message as bytes.
@@ -111,6 +114,8 @@ class Cursor:
         except (pa.ArrowException, StopIteration, KeyError, EOFError) as error:
             # The cursor is behind it already: like a wrong checksum, it is told and stepped over.
             message = f"ring {self._path}: frame at position {frame.position} holds no readable Arrow data: {error}"
+            self._unreadable_rows += frame.rows
+            self._unreadable_frames += 1
             self._losses.append(
                 Loss(frame.first_row, frame.rows, frame.sequence, 1, "corrupt", timestamp_ns=time.time_ns())
             )
@@ -151,12 +156,12 @@ class Cursor:
     @property
     def lost_rows(self) -> int:
         """Rows lost since this cursor was made, exactly."""
-        return self._native.lost_rows
+        return self._native.lost_rows + self._unreadable_rows
 
     @property
     def lost_frames(self) -> int:
         """Frames of which nothing was delivered since this cursor was made."""
-        return self._native.lost_frames
+        return self._native.lost_frames + self._unreadable_frames
 
     @property
     def lag_rows(self) -> int:

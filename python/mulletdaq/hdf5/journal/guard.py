@@ -1,0 +1,91 @@
+"""What must not happen while HDF5 calls into Python: garbage collection, signal handlers, other threads' HDF5."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
+from typing import Any
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold h5py's lock, with garbage collection off and signals put off until the end.
+
+    A collection inside one of HDF5's calls into Python may let go of an HDF5 object, which calls HDF5 in the middle of
+    itself; a signal's handler may raise there. Both crash the interpreter. To be put around every use of an
+    ``h5py.File`` over a file object of ours.
+    """
+    with _h5py_lock(), _signals_put_off(), _no_collection():
+        yield
+
+
+def _h5py_lock() -> AbstractContextManager[Any]:
+    h5py = sys.modules.get("h5py")  # recovery needs no h5py; without it nothing is to be locked
+    return nullcontext() if h5py is None else h5py._objects.phil
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def _signals_put_off() -> Iterator[None]:
+    """In the main thread, the only one in which Python runs handlers; elsewhere there is nothing to do."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        came.append(number)
+
+    handlers: dict[int, Any] = {}
+    try:
+        for number in map(int, signal.valid_signals()):
+            handler = signal.getsignal(number)
+            if callable(handler) and not isinstance(handler, signal.Handlers):
+                handlers[number] = handler
+                signal.signal(number, note)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
+
+
+def files_over(fileobject: object) -> list[Any]:
+    """The ids of the open HDF5 files that read and write through a file object; h5py names them after it."""
+    h5py = sys.modules.get("h5py")
+    if h5py is None:
+        return []
+    name = repr(fileobject).encode()
+    ids = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
+    return [id_ for id_ in ids if id_.name == name and id_.get_access_plist().get_driver() == h5py.h5fd.fileobj_driver]
+
+
+def flush_files_over(fileobject: object) -> None:
+    """Have HDF5 write what it holds for the files over a file object."""
+    for id_ in files_over(fileobject):
+        sys.modules["h5py"].h5f.flush(id_)
+
+
+def close_files_over(fileobject: object) -> None:
+    """Close the files over a file object, and every object in them."""
+    for id_ in files_over(fileobject):
+        sys.modules["h5py"].File(id_).close()
+
+
+__all__ = ["close_files_over", "files_over", "flush_files_over", "undisturbed"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 LAYOUTS = ("batches",)
 COMPRESSIONS = ("gzip", "lzf", None)
@@ -32,6 +32,10 @@ class EngineOptions:
         The rings by stream; a file's only stream may be called ``""``.
     metadata
         As ``plain_metadata`` made it.
+    journal_limit_bytes
+        Size of the journal at which readers have held the file too long, and another file goes on.
+    drain_timeout_s
+        How long an end that nobody waits for may take to drain; None has no limit.
     lock_timeout_s
         How long to wait for another process, such as a writer that is just ending, to let go of the file.
 
@@ -46,10 +50,12 @@ class EngineOptions:
     flush_interval_s: float = 1.0
     layout: str = "batches"
     compression: str | None = "gzip"
-    fsync: str = "commit"
+    fsync: Literal["commit", "never"] = "commit"
     creator: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     poll_interval_s: float = 0.02
+    journal_limit_bytes: int = 256 << 20
+    drain_timeout_s: float | None = None
     lock_timeout_s: float = 3.0
 
     def __post_init__(self) -> None:
@@ -57,10 +63,10 @@ class EngineOptions:
             if getattr(self, name) not in known:
                 listed = ", ".join(map(repr, known))
                 raise ValueError(f"{name}={getattr(self, name)!r} is not known; choose from {listed}")
-        for name in ("flush_interval_s", "poll_interval_s"):
-            seconds = getattr(self, name)
-            if not (math.isfinite(seconds) and seconds > 0):
-                raise ValueError(f"{name}={seconds!r} must be a positive number of seconds")
+        for name in ("flush_interval_s", "poll_interval_s", "journal_limit_bytes"):
+            number = getattr(self, name)
+            if not (math.isfinite(number) and number > 0):
+                raise ValueError(f"{name}={number!r} must be a positive number")
         if not self.rings:
             raise ValueError("a writer needs at least one ring")
 

@@ -28,6 +28,16 @@ def open_for_reading(path: str) -> int:
     return _regular(os.open(path, os.O_RDONLY | os.O_CLOEXEC), path)
 
 
+def open_if_there(path: str) -> int | None:
+    """A descriptor for reading a regular file; None if there is none, or can be none under a name so long."""
+    try:
+        return open_for_reading(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+            raise
+        return None
+
+
 def open_or_create(path: str, mode: int) -> int:
     """A descriptor of a regular file, made if it is missing."""
     return _regular(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode), path)

@@ -55,8 +55,8 @@ class JournaledFile(Transaction):
     Notes
     -----
     Not to be used by several threads at once, but from any. A forked child has nothing of it.
-    Anything done with the ``h5py.File`` belongs inside :func:`~mulletdaq.hdf5.journal.undisturbed`, unless garbage
-    collection is off and no signal handler raises.
+    Where signal handlers may raise, as for Ctrl-C in a main thread, use the ``h5py.File`` inside
+    :func:`~mulletdaq.hdf5.journal.undisturbed`.
 
     Examples
     --------
@@ -391,8 +391,12 @@ class JournaledFile(Transaction):
             self._fd = -1
         self._journal.close()
 
-    def _abandon_in_child(self) -> None:
-        """In a forked child: leave file and locks to the parent."""
+    def close_at_exit(self) -> None:
+        """See :class:`~mulletdaq.hdf5.journal.lifetime.Closing`; what is not committed is dropped."""
+        self.close(commit=False)
+
+    def abandon_in_child(self) -> None:
+        """See :class:`~mulletdaq.hdf5.journal.lifetime.Closing`: file and locks are the parent's."""
         self._fail(RuntimeError("forked"))
         self._let_go()
 

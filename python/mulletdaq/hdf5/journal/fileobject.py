@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mulletdaq.hdf5.journal import disk
+from mulletdaq.hdf5.journal.guard import forbid_collection_inside_hdf5
 from mulletdaq.hdf5.journal.layout import PAGE_BYTES
 
 
@@ -26,6 +27,7 @@ class FileObject(ABC):
         self._position = 0
         self._size = 0
         self._failure: BaseException | None = None
+        forbid_collection_inside_hdf5()
 
     @abstractmethod
     def _load(self, view: memoryview, offset: int) -> None:

@@ -1,4 +1,4 @@
-"""What must not happen while HDF5 calls into Python: garbage collection, signal handlers, other threads' HDF5."""
+"""What must not happen while HDF5 calls into Python: garbage collection, signal handlers, HDF5 in other threads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
@@ -14,13 +14,12 @@ from typing import Any
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold h5py's lock, with garbage collection off and signals put off until the end.
+    """Hold h5py's lock, with signals put off until the end.
 
-    A collection inside one of HDF5's calls into Python may let go of an HDF5 object, which calls HDF5 in the middle of
-    itself; a signal's handler may raise there. Both crash the interpreter. To be put around every use of an
-    ``h5py.File`` over a file object of ours.
+    A signal's handler that raises inside one of HDF5's calls into Python crashes the interpreter. To be put around
+    every use of an ``h5py.File`` over a file object of ours, where there are such handlers: Ctrl-C has one.
     """
-    with _h5py_lock(), _signals_put_off(), _no_collection():
+    with _h5py_lock(), _signals_put_off():
         yield
 
 
@@ -29,15 +28,23 @@ def _h5py_lock() -> AbstractContextManager[Any]:
     return nullcontext() if h5py is None else h5py._objects.phil
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+def forbid_collection_inside_hdf5() -> None:
+    """From now on no garbage collection takes place in a thread that is inside h5py.
+
+    A collection inside one of HDF5's calls into Python may let go of an HDF5 object, which calls HDF5 in the middle of
+    itself and crashes the interpreter. A collection cannot be refused, but its objects can be taken away.
+    """
+    if _veto not in gc.callbacks:
+        gc.callbacks.append(_veto)
+
+
+def _veto(phase: str, _: Mapping[str, int]) -> None:
+    h5py = sys.modules.get("h5py")
+    if h5py is not None and h5py._objects.phil._is_owned():
+        if phase == "start":
+            gc.freeze()
+        else:
+            gc.unfreeze()
 
 
 @contextmanager
@@ -88,4 +95,10 @@ def close_files_over(fileobject: object) -> None:
         sys.modules["h5py"].File(id_).close()
 
 
-__all__ = ["close_files_over", "files_over", "flush_files_over", "undisturbed"]
+__all__ = [
+    "close_files_over",
+    "files_over",
+    "flush_files_over",
+    "forbid_collection_inside_hdf5",
+    "undisturbed",
+]

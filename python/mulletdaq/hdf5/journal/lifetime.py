@@ -15,10 +15,11 @@ from mulletdaq.errors import MulletError
 class Closing(Protocol):
     """What is to be closed with the interpreter, and left alone by forked children."""
 
-    def close(self, *, commit: bool = True) -> None:
-        """End in good order."""
+    def close_at_exit(self) -> None:
+        """End in good order; may raise errors of ours."""
 
-    def _abandon_in_child(self) -> None: ...
+    def abandon_in_child(self) -> None:
+        """In a forked child: let go of what is the parent's alone."""
 
 
 _open: weakref.WeakSet[Closing] = weakref.WeakSet()
@@ -33,7 +34,7 @@ def keep_track(file: Closing) -> None:
 def _close_all() -> None:
     for file in list(_open):
         try:
-            file.close(commit=False)
+            file.close_at_exit()
         except MulletError as error:
             with suppress(OSError):
                 print(f"mulletdaq: {error}", file=sys.stderr, flush=True)
@@ -41,7 +42,7 @@ def _close_all() -> None:
 
 def _abandon_all() -> None:
     for file in list(_open):
-        file._abandon_in_child()
+        file.abandon_in_child()
 
 
 os.register_at_fork(after_in_child=_abandon_all)

@@ -23,6 +23,7 @@ _FIRST_SUFFIX = f"{SUFFIX}-first"
 START_BYTES = 64
 """Of FILE: enough for signature and superblock."""
 _LOCK_RETRY_S = 0.05
+_LONGEST_NAME_BYTES = 255 - len(_FIRST_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ def lock_journal(place: Place, *, durable: bool, timeout_s: float) -> Journal:
     FileWriteError
         If its folder is missing, or the file system has no locks.
     """
+    name_bytes = len(os.fsencode(os.path.basename(place.path)))
+    if name_bytes > _LONGEST_NAME_BYTES:
+        raise FileWriteError(
+            f"{place.path} has a name of {name_bytes} bytes; {_LONGEST_NAME_BYTES} fit, its journal's name is longer"
+        )
     deadline = time.monotonic() + timeout_s
     mode = disk.mode_at(place.path)  # who may read the file may read its newest commits
     while True:

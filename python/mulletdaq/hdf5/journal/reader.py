@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 
 from mulletdaq.errors import FileLockedError, FileMissingError
 from mulletdaq.hdf5.journal import disk
 from mulletdaq.hdf5.journal.fileobject import FileObject, lay_over, load
 from mulletdaq.hdf5.journal.frames import Contents, read_contents, read_header
+from mulletdaq.hdf5.journal.guard import close_files_over, undisturbed
 from mulletdaq.hdf5.journal.layout import PAGE_BYTES
+from mulletdaq.hdf5.journal.lifetime import keep_track
 from mulletdaq.hdf5.journal.opening import Place, judge, no_locks
 
 _RETRY_S = 0.002
@@ -53,6 +54,7 @@ class OverlayFile(FileObject):
         self, path: str | os.PathLike[str], *, adopt: bool = False, lock_timeout_s: float = LOCK_TIMEOUT_S
     ) -> None:
         super().__init__()
+        self._fd = -1
         self._adopt = adopt
         self.path = os.fspath(path)
         self._place = Place.of(path)
@@ -68,6 +70,7 @@ class OverlayFile(FileObject):
         except BaseException:
             self.close()
             raise
+        keep_track(self)
 
     @property
     def failure(self) -> BaseException | None:
@@ -75,10 +78,23 @@ class OverlayFile(FileObject):
         return self._failure
 
     def close(self) -> None:
-        """Let go of FILE; after the ``h5py.File`` over it. Harmless when closed."""
+        """Let go of FILE, and close the ``h5py.File`` over it if it is open; harmless when closed."""
         if self._fd >= 0:
+            with undisturbed():
+                close_files_over(self)
             disk.close(self._fd)
             self._fd = -1
+
+    def close_at_exit(self) -> None:
+        """See :class:`~mulletdaq.hdf5.journal.lifetime.Closing`."""
+        self.close()
+
+    def abandon_in_child(self) -> None:
+        """See :class:`~mulletdaq.hdf5.journal.lifetime.Closing`: a child may read on."""
+
+    def __del__(self) -> None:
+        if self._fd >= 0:  # its h5py.File is gone; FILE must not stay held
+            disk.close(self._fd)
 
     def __repr__(self) -> str:
         return f"<OverlayFile {self.path} at {id(self):#x}>"
@@ -99,29 +115,31 @@ class OverlayFile(FileObject):
                     raise FileLockedError(f"{self.path} is open for writing in another program; close it there first")
                 time.sleep(_RETRY_S)
         except disk.NoLocksError as error:
-            raise no_locks(self.path) from error
+            if disk.identity_at(self._place.journal) is not None:
+                raise no_locks(self.path) from error
 
     def _read_journal(self) -> None:
         """Copy the newest images; again if the writer began another generation meanwhile, and wrote over them."""
-        fd = -1
-        with suppress(FileNotFoundError):
-            fd = disk.open_for_reading(self._place.journal)
+        fd = disk.open_if_there(self._place.journal)
         try:
             while not self._take_images(fd):
                 pass
         finally:
-            if fd >= 0:
+            if fd is not None:
                 disk.close(fd)
 
-    def _take_images(self, fd: int) -> bool:
-        header = None if fd < 0 else read_header(fd)
-        contents = Contents(0, 0, b"") if header is None else read_contents(fd, header)
+    def _take_images(self, fd: int | None) -> bool:
+        header = None if fd is None else read_header(fd)
+        if fd is None or header is None:
+            judge(self._place, None, Contents(0, 0, b""), self._fd, adopt=self._adopt)
+            self._size = disk.size(self._fd)
+            return True
+        contents = read_contents(fd, header)
         images = {number: disk.read_at(fd, PAGE_BYTES, offset) for number, offset in contents.index.items()}
-        after = None if fd < 0 else read_header(fd)
-        if (after and after.generation) != (header and header.generation):
+        after = read_header(fd)
+        if after is None or after.generation != header.generation:
             return False
-        end = judge(self._place, header, contents, self._fd, adopt=self._adopt)
-        if end is None or header is None:
+        if judge(self._place, header, contents, self._fd, adopt=self._adopt) is None:
             self._size = disk.size(self._fd)
         else:
             self._size, self._images, self.pending_commits = contents.end, images, contents.commit - header.commit

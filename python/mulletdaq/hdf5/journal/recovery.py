@@ -57,9 +57,8 @@ def inspect_journal(path: str | os.PathLike[str]) -> JournalReport:
         If it cannot be read.
     """
     place = Place.of(path)
-    try:
-        fd = disk.open_for_reading(place.journal)
-    except FileNotFoundError:
+    fd = disk.open_if_there(place.journal)
+    if fd is None:
         return JournalReport("none")
     try:
         # Shared: two who look at once do not take each other for a writer.
@@ -154,9 +153,8 @@ def _foreseen(place: Place, found: JournalReport, *, adopt: bool) -> Recovery:
 
 
 def _size_at(path: str) -> int:
-    try:
-        fd = disk.open_for_reading(path)
-    except FileNotFoundError:
+    fd = disk.open_if_there(path)
+    if fd is None:
         return 0
     try:
         return disk.size(fd)

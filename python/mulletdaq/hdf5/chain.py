@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from mulletdaq.errors import FileFormatError
+from mulletdaq.errors import FileError, FileFormatError
 from mulletdaq.hdf5.attributes import get_text, set_attribute
 from mulletdaq.hdf5.journal import undisturbed
 from mulletdaq.hdf5.ledger import Run, find_run
@@ -35,10 +36,52 @@ class Earlier:
 
 @dataclass
 class Chain:
-    """The file to write, and what those before it hold, by stream id."""
+    """The file to write, and those before it.
+
+    Attributes
+    ----------
+    storage
+        The file to write.
+    earlier
+        What those before it hold, by stream id.
+    held
+        Those before it whose last commits still wait for readers to let go.
+    """
 
     storage: Storage
     earlier: dict[int, Earlier] = field(default_factory=dict)
+    held: list[Storage] = field(default_factory=list)
+
+    def apply(self) -> None:
+        """Try again to bring waiting commits into their files.
+
+        Raises
+        ------
+        FileWriteError
+            If another program wrote the file being written.
+        """
+        if self.storage.pending:
+            self.storage.apply()
+        for storage in list(self.held):
+            with suppress(FileError):
+                storage.apply()
+            if not storage.pending:
+                self.held.remove(storage)
+                with suppress(FileError):
+                    storage.close()
+
+    def close(self) -> None:
+        """Close every file; harmless when closed.
+
+        Raises
+        ------
+        FileWriteError
+            If another program wrote the file being written.
+        """
+        for storage in self.held:
+            with suppress(FileError):
+                storage.close()
+        self.storage.close()
 
 
 def open_chain(path: str, stream_ids: list[int], open_storage: Callable[[str], Storage]) -> Chain:
@@ -80,7 +123,7 @@ def continue_chain(chain: Chain, stream_ids: list[int], open_storage: Callable[[
     _name_predecessor(storage, before)
     _count(chain, stream_ids)
     chain.storage = storage
-    before.close()
+    chain.held.append(before)
 
 
 def following_name(path: str) -> str | None:

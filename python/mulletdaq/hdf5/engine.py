@@ -64,7 +64,7 @@ class Engine:
     @property
     def pending(self) -> bool:
         """Whether commits wait for readers to let go of the file."""
-        return self._chain.storage.pending
+        return self._chain.storage.pending or bool(self._chain.held)
 
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""
@@ -122,7 +122,7 @@ class Engine:
         """Try again to bring waiting commits into the file."""
         if self.pending and not self._broken:
             try:
-                self._chain.storage.apply()
+                self._chain.apply()
             except FileWriteError:
                 self._broken = True  # the next commit tells
 
@@ -238,7 +238,7 @@ class Engine:
         streams, self._streams = self._streams, []
         try:
             with self._write_errors():
-                self._chain.storage.close()
+                self._chain.close()
         finally:
             for stream in streams:
                 stream.close()

@@ -74,12 +74,11 @@ class JournaledFile(Transaction):
         limit_bytes: int = LIMIT_BYTES,
         lock_timeout_s: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(durable=fsync == "commit")
         if fsync not in ("commit", "never"):
             raise ValueError(f"fsync={fsync!r} is not known; choose 'commit' or 'never'")
         self.path = os.fspath(path)
         self.limit_bytes = limit_bytes
-        self._durable = fsync == "commit"
         self._place = Place.of(path)
         self._commits = self._pages = self._recovered_commits = 0
         self._published = False
@@ -214,6 +213,7 @@ class JournaledFile(Transaction):
                 if not self._published and self.pending:
                     self._publish()
                 check_file(self._place, self._fd, self._journal, published=self._published, extent=self._extent)
+                self._cut_to(self._floor)  # a full disk needs the room
             except BaseException as error:
                 self._failure = error
                 raise explained(self.path, error) from error
@@ -235,22 +235,23 @@ class JournaledFile(Transaction):
         FileWriteError
             If that commit failed, or another program wrote the file; everything is closed all the same.
         """
-        with undisturbed():
-            if self._fd < 0:
-                close_files_over(self)  # a forked child's copy of it
-                return
-            try:
-                if not commit:
+        closed = self._fd < 0
+        try:
+            with undisturbed():
+                if closed or not commit:
                     self._fail(InterruptedError("closed"))  # what HDF5 writes while it closes goes nowhere
-                close_files_over(self)
-                if commit:
+                close_files_over(self)  # if it is closed, a forked child's copy
+                if commit and not closed:
                     self.commit()
+        finally:
+            self._drop_changes()
+            try:
+                if not closed:
+                    self._finish()  # outside h5py's lock: those it waits for may be in this process
+            except OSError as error:
+                raise explained(self.path, error) from error
             finally:
-                self._drop_changes()
-                try:
-                    self._finish()
-                finally:
-                    self._let_go()
+                self._let_go()
 
     # ---- steps
 
@@ -300,11 +301,6 @@ class JournaledFile(Transaction):
         self._journal.sync_folder()
         self._published = True
 
-    def _sync_file(self) -> None:
-        if self._durable:
-            disk.sync(self._fd)
-        self._straight = False
-
     def _try_to_apply(self) -> bool:
         if not self.pending:
             return True
@@ -337,9 +333,8 @@ class JournaledFile(Transaction):
         self._recovered_commits = self._journal.pending_commits
         self._adopt_state(opened.end)
         self._size = self.end
-        if not self.pending and self._extent > self.end:
-            disk.cut(self._fd, self.end)  # what a commit that never was had begun
-            self._extent = self.end
+        if not self.pending:
+            self._cut_to(self.end)
         self._try_to_apply()
 
     def _reload(self) -> None:
@@ -379,8 +374,7 @@ class JournaledFile(Transaction):
             time.sleep(_RETRY_S)
         if self.pending or self._journal.suspect:
             return
-        if disk.size(self._fd) > self.end:
-            disk.cut(self._fd, self.end)
+        self._cut_to(self.end)
         if self._durable:
             disk.sync(self._fd)
         self._journal.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -211,16 +212,20 @@ class Journal:
                 self._copy_frames(fd, header)
             if self._durable:
                 disk.sync(fd)
+            contents = read_contents(fd, header)
+            if contents.commit != self.contents.commit:
+                raise OSError(errno.EIO, "what was written is not what can be read", path)  # noqa: TRY301
             disk.rename(path, self.path)
         except BaseException:
             disk.close(fd)
             disk.unlink_if_there(path)
             raise
-        self.suspect = True
         disk.close(self.fd)
         self.fd = fd
+        self._take(header, contents)
+        self.suspect = True
         self.sync_folder()
-        self._take(header, read_contents(fd, header))
+        self.suspect = False
 
     def _copy_frames(self, fd: int, header: Header) -> None:
         contents = self.contents

@@ -13,6 +13,11 @@ class Transaction(FileObject):
 
     Nobody looks behind the end until a commit moves it; below it FILE stays as it was at the last commit.
 
+    Parameters
+    ----------
+    durable
+        Whether to have every step on the disk before the next.
+
     Attributes
     ----------
     _changes
@@ -27,8 +32,9 @@ class Transaction(FileObject):
 
     _journal: Journal
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool) -> None:
         super().__init__()
+        self._durable = durable
         self._fd = -1
         self._changes: dict[int, bytearray] = {}
         self._floor = self._extent = 0
@@ -37,6 +43,18 @@ class Transaction(FileObject):
     def _drop_changes(self) -> None:
         self._changes.clear()
         self._straight = False
+
+    def _sync_file(self) -> None:
+        """Have what was written straight on the disk."""
+        if self._durable:
+            disk.sync(self._fd)
+        self._straight = False
+
+    def _cut_to(self, end: int) -> None:
+        """Cut off what a commit that never was had begun."""
+        if disk.size(self._fd) > end:
+            disk.cut(self._fd, end)
+        self._extent = min(self._extent, end)
 
     def _load(self, view: memoryview, offset: int) -> None:
         load(self._fd, view, offset)

@@ -355,6 +355,7 @@ class JournaledFile(Transaction):
         commit = 0 if journal.header is None else journal.header.commit
         header = fresh_header(journal, self._fd, published=self._published, base_end=base_end, commit=commit)
         if journal.pending_commits:
+            journal.sync_folder()  # the new journal calls FILE published: its name must not be younger
             journal.renew(header)
             self._pending_since = time.monotonic()
         else:

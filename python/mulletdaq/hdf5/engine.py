@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 from mulletdaq.errors import FileFormatError, FileWriteError, MulletError, RingError, WriterError
 from mulletdaq.hdf5.chain import Earlier, continue_chain, open_chain
-from mulletdaq.hdf5.journal import undisturbed
+from mulletdaq.hdf5.journal import JournalStatistics, undisturbed
 from mulletdaq.hdf5.ledger import Annotations, Losses
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions
@@ -208,7 +208,7 @@ class Engine:
         if not self._unwritten() and not any(stream.waiting for stream in self._living_streams()):
             self._persisted_until_ns = now_ns
         streams = {stream.name: stream.statistics() for stream in self._streams}
-        journal = self._chain.storage.journal_statistics()
+        journal = self.journal_statistics()
         return WriterStatistics(
             rows_persisted=sum(stream.rows_persisted for stream in streams.values()),
             rows_lost=sum(stream.rows_lost for stream in streams.values()),
@@ -226,6 +226,10 @@ class Engine:
             last_note=self._last_note,
             streams=streams,
         )
+
+    def journal_statistics(self) -> JournalStatistics:
+        """Counts of the journal of the file being written."""
+        return self._chain.storage.journal_statistics()
 
     def close(self) -> None:
         """Close file and rings; harmless when closed.

@@ -15,7 +15,7 @@ from mulletdaq.hdf5.service import Service, print_report
 from mulletdaq.hdf5.spawn import WriterProcess
 from mulletdaq.hdf5.statistics import WriterStatistics
 
-_QUICK_DEATH_S = 10.0
+_QUICK_DEATH_S = 2.0
 _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 30.0
 _PATIENCE_DEATHS = 3
@@ -106,7 +106,8 @@ class ProcessService(Service):
             deaths = 0 if lived_s > _QUICK_DEATH_S else deaths + 1
             self._tell_of_death(deaths)
             self._replay_journal()
-            delay_s = 0.0 if deaths <= 1 else min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** (deaths - 2))
+            again = deaths - _PATIENCE_DEATHS
+            delay_s = 0.0 if again <= 0 else min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2**again)
             if self._let_go.wait(delay_s):
                 break
             self._ready_at = 0.0

@@ -14,13 +14,16 @@ import matplotlib.pyplot as plt
 
 
 def read(path):
-    """Every column of the file as one array, and the unit of each."""
+    """Every column of numbers as one array, and the unit of each; text, lists and structs cannot be plotted."""
     with h5py.File(path) as file:
         measurements = file["measurements"]
         batches = [measurements[name] for name in sorted(measurements, key=lambda name: (len(name), name))]
         if not batches:
             sys.exit(f"{path} holds no batches")
-        columns = {name: np.concatenate([batch[name][:] for batch in batches]) for name in batches[0]}
+        names = [
+            name for name, item in batches[0].items() if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"
+        ]
+        columns = {name: np.concatenate([batch[name][:] for batch in batches]) for name in names}
         units = {name: text(batches[0][name].attrs.get("units", "")) for name in columns}
     return columns, units
 

@@ -51,15 +51,24 @@ def print_stream(group):
             continue
         batch = group[name]
         print(f"  {batch.name}")
-        for column, dataset in batch.items():
+        for column, dataset in datasets(batch):
             print(f"    {column}: shape {dataset.shape}, {dataset.dtype}, first values {first_values(dataset)}")
         print(f"    attributes: {attributes(batch)}")
 
 
+def datasets(group):
+    """Every dataset in a group and its subgroups, with its path: structs and lists are groups."""
+    for name, member in group.items():
+        if isinstance(member, h5py.Group):
+            yield from ((f"{name}/{path}", dataset) for path, dataset in datasets(member))
+        else:
+            yield name, member
+
+
 def first_values(dataset, count=3):
-    """The first numbers of a dataset as text."""
+    """The first values of a dataset as text."""
     rows = dataset[:count] if dataset.ndim == 1 else dataset[:1]
-    values = [str(value) for value in rows.reshape(-1)[:count].tolist()]
+    values = [text(value) for value in rows.reshape(-1)[:count].tolist()]
     return ", ".join(values + ["..."] * (dataset.size > len(values)))
 
 
@@ -69,15 +78,25 @@ def attributes(item):
     for name, value in item.attrs.items():
         entries = value.tolist() if hasattr(value, "tolist") else value
         entries = entries if isinstance(entries, list) else [entries]
-        words = (entry.decode("utf-8", "replace") if isinstance(entry, bytes) else str(entry) for entry in entries)
-        texts.append(f"{name} = {' '.join(words)}")
+        texts.append(f"{name} = {' '.join(text(entry) for entry in entries)}")
     return ", ".join(texts)
+
+
+def text(value):
+    """A value as text; h5py gives fixed-length strings as bytes."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def show_access(path, group):
     """Join the batches of a stream with NumPy, and print the same for MATLAB."""
     batches = batch_names(group)
-    column = group[batches[0]].attrs.get("signal", b"timestamp").decode()  # the one that viewers plot
+    first = group[batches[0]]
+    if "signal" in first.attrs:
+        column = first.attrs["signal"].decode()  # the one that viewers plot
+    else:
+        column = next((path for path, dataset in datasets(first) if dataset.dtype.kind in "iuf"), "")
+    if not column:
+        return  # nothing but text
     joined = np.concatenate([group[name][column][:] for name in batches])
     print()
     print("# Python")

@@ -10,9 +10,11 @@ from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.attributes import get_text
 from mulletdaq.hdf5.ledger import Run, load_run
 from mulletdaq.hdf5.naming import BATCH_PREFIX, is_batch_name
+from mulletdaq.schema import TIMESTAMP
 
 with needs_extra("hdf5"):
     import h5py
+    import numpy as np
     import pyarrow as pa
 
 
@@ -58,9 +60,17 @@ def is_opaque(run: Run) -> bool:
     return get_text(run.group, "content") == "opaque"
 
 
+def holds_stamps(batch: Any) -> bool:
+    """Whether the batch's timestamps are what ours are: int64 nanoseconds, one a row."""
+    stamps = batch.get(TIMESTAMP)
+    if not isinstance(stamps, h5py.Dataset) or stamps.dtype != np.int64 or stamps.ndim != 1:
+        return False
+    return get_text(stamps, "units", "ns") == "ns"
+
+
 def _stream(name: str, group: Any) -> StreamBatches:
     numbers = sorted(int(member.removeprefix(BATCH_PREFIX)) for member in group if is_batch_name(member))
     return StreamBatches(name, group, tuple(f"{BATCH_PREFIX}{number:06d}" for number in numbers))
 
 
-__all__ = ["StreamBatches", "is_opaque", "runs_of", "schema_of", "streams_of"]
+__all__ = ["StreamBatches", "holds_stamps", "is_opaque", "runs_of", "schema_of", "streams_of"]

@@ -5,11 +5,13 @@ A damaged file can make h5py raise anything at all, so whatever it raises is a p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.attributes import get_integer, get_text
-from mulletdaq.hdf5.catalog import StreamBatches, is_opaque, runs_of, schema_of, streams_of
+from mulletdaq.hdf5.attributes import get_integer
+from mulletdaq.hdf5.catalog import StreamBatches, holds_stamps, is_opaque, runs_of, schema_of, streams_of
+from mulletdaq.hdf5.column_checks import check_columns, check_dataset, check_names
 from mulletdaq.hdf5.columns import columns_of
 from mulletdaq.hdf5.ledger import Run
 from mulletdaq.hdf5.naming import RAW_DATA, RAW_LENGTHS
@@ -51,13 +53,7 @@ class _RunCheck:
         self._last_stamp: int | None = None
         self._steps_back = 0
         self._first_step_back = ""
-        schema = schema_of(run)
-        self.dtypes = dict(_OPAQUE_DTYPES)
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        if not is_opaque(run):
-            columns = columns_of(schema)
-            self.dtypes = {column.name: column.dtype.name for column in columns}
-            self.shapes = {column.name: column.shape for column in columns}
+        self.columns = None if is_opaque(run) else columns_of(schema_of(run))
 
     def follow(self, batch: Any, rows: int, problems: list[str]) -> None:
         """Check that a batch's rows follow the ones before it."""
@@ -154,33 +150,26 @@ def _check_stream(stream: StreamBatches, checks: dict[int, _RunCheck], problems:
                 problems.append(f"{where}: belongs to run {get_integer(batch, 'run')}, which is not in runs")
                 continue
             rows = get_integer(batch, "rows", -1)
-            _check_datasets(batch, rows, check, problems)
+            if rows < 1:
+                problems.append(f"{where}: attribute rows is {rows}; a batch has at least one")
+            problems += (
+                _check_messages(batch, rows) if check.columns is None else check_columns(batch, rows, check.columns)
+            )
             check.follow(batch, rows, problems)
-            if TIMESTAMP in batch and batch[TIMESTAMP].dtype == np.int64 and batch[TIMESTAMP].ndim == 1:
+            if holds_stamps(batch):
                 check.follow_time(batch)
         except Exception as error:
             problems.append(f"{where}: cannot be read: {one_line(error)}")
 
 
-def _check_datasets(batch: Any, rows: int, check: _RunCheck, problems: list[str]) -> None:
-    if rows < 1:
-        problems.append(f"{batch.name}: attribute rows is {rows}; a batch has at least one")
-    for name in check.dtypes.keys() - set(batch):
-        problems.append(f"{batch.name}: column {name} is missing")
-    masks = {get_text(dataset, "valid"): name for name, dataset in batch.items() if "valid" in dataset.attrs}
-    for name, dataset in batch.items():
-        source = masks.get(name, name)
-        if source not in check.dtypes:
-            problems.append(f"{dataset.name}: the run's schema has no such column")
-            continue
-        dtype = "uint8" if name in masks else check.dtypes[name]
-        if dataset.dtype.name != dtype:
-            problems.append(f"{dataset.name}: type is {dataset.dtype}, the run's schema says {dtype}")
-        shape = (rows, *check.shapes.get(source, ()))
-        if name == RAW_DATA and name not in check.shapes:
-            shape = (int(batch[RAW_LENGTHS][:].sum()),)
-        if dataset.shape != shape:
-            problems.append(f"{dataset.name}: shape is {dataset.shape}, expected {shape}")
+def _check_messages(batch: Any, rows: int) -> Iterator[str]:
+    """Problems of a batch of opaque messages."""
+    shapes = dict.fromkeys(_OPAQUE_DTYPES, (rows,))
+    if RAW_LENGTHS in batch:
+        shapes[RAW_DATA] = (int(batch[RAW_LENGTHS][:].sum()),)
+    yield from check_names(batch, set(_OPAQUE_DTYPES))
+    for name in batch.keys() & _OPAQUE_DTYPES.keys():
+        yield from check_dataset(batch, name, _OPAQUE_DTYPES[name], shapes[name])
 
 
 __all__ = ["check_file"]

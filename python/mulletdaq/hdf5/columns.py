@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 from mulletdaq.errors import SchemaError, UnsupportedTypeError
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.attributes import MAX_ATTRIBUTE_BYTES, set_attribute
+from mulletdaq.hdf5.decoding import Codec, from_bits, from_bool8, from_decimals, from_fixed_binary, raw
 from mulletdaq.hdf5.filters import write_dataset
+from mulletdaq.hdf5.parts import OFFSETS, VALUES, Bytes, List, Node, Numbers, Part, Struct
 from mulletdaq.schema import field_description, field_unit
 
 with needs_extra("hdf5"):
@@ -17,196 +21,292 @@ with needs_extra("hdf5"):
     import pyarrow as pa
 
 _DATE_UNITS = {pa.date32(): "d", pa.date64(): "ms"}
+_ARROW_NAMES = {"float16": "halffloat", "float32": "float", "float64": "double"}
+_LONGEST_NAME_BYTES = 1000
+_MAX_AXES = 31  # HDF5 takes 32, and one counts the rows
+_MAX_DECIMAL_DIGITS = 15  # what a float64 keeps of any decimal
+_MAX_DECIMAL_SCALE = 22  # the largest power of ten that is a float64
 
 
 @dataclass(frozen=True)
 class Column:
-    """How one Arrow field is stored.
+    """How one Arrow field is stored: as a dataset or group of its name, and where something is missing a mask.
 
     Attributes
     ----------
     name
-        Name of field and dataset.
-    dtype
-        NumPy dtype of the dataset: bool becomes uint8, times and dates int64 or int32.
-    shape
-        Shape of one row.
-    mask
-        Name of the dataset that marks nulls, there only where a batch has some; floats take NaN instead.
-    attributes
-        Text attributes of the dataset.
+        Name of field, and of dataset or group.
+    node
+        What turns Arrow arrays into parts, and tells a check what to expect.
     """
 
     name: str
-    dtype: Any
-    shape: tuple[int, ...]
-    mask: str
-    attributes: dict[str, str]
+    node: Node
 
-    def arrays(self, pieces: Sequence[Any]) -> tuple[Any, Any]:
-        """Join Arrow arrays of this column.
+    @property
+    def plottable(self) -> bool:
+        """Whether it is one dataset of numbers that mean something: what a viewer can plot."""
+        return isinstance(self.node, Numbers) and self.node.plottable
 
-        Returns
-        -------
-        values : numpy.ndarray
-            Shape (rows, *shape); nulls are NaN or 0.
-        valid : numpy.ndarray or None
-            uint8, of the same shape, 0 where an element is null; None when none is, and for floats.
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row of a dataset of numbers; () for all else."""
+        return self.node.shape if isinstance(self.node, Numbers) else ()
+
+    def parts(self, pieces: Sequence[Any]) -> Iterator[Part]:
+        """The datasets and groups that rows become, whatever the layout; :class:`Part` says how to store them.
+
+        Parameters
+        ----------
+        pieces
+            Arrow arrays of this column, in the order of their rows.
         """
-        decoded = [_decode(piece) for piece in pieces]
-        values = decoded[0][0] if len(decoded) == 1 else np.concatenate([value for value, _ in decoded])
-        if all(valid is None for _, valid in decoded):
-            return values, None
-        valid = np.concatenate([np.ones(value.shape, bool) if flags is None else flags for value, flags in decoded])
-        if self.dtype.kind == "f":
-            return np.where(valid, values, self.dtype.type(np.nan)), None
-        return np.where(valid, values, self.dtype.type(0)), valid.astype(np.uint8)
+        return self.node.parts(pieces)
 
     def write(self, group: Any, pieces: Sequence[Any], compression: str | None) -> None:
         """Write the column of one batch into its group."""
-        values, valid = self.arrays(pieces)
-        dataset = write_dataset(group, self.name, values, compression)
-        for name, text in self.attributes.items():
-            set_attribute(dataset, name, text)
-        if valid is not None:
-            set_attribute(dataset, "valid", self.mask)
-            mask = write_dataset(group, self.mask, valid, compression)
-            set_attribute(mask, "description", f"1 where {self.name} has a value, 0 where it is missing")
+        for part in self.parts(pieces):
+            if part.kind == "group":
+                target = group.create_group(part.path)
+            else:
+                target = write_dataset(group, part.path, part.values, compression)
+            for name, text in part.attributes.items():
+                set_attribute(target, name, text)
 
 
-_LONGEST_NAME_BYTES = 1000
-
-
-def columns_of(schema: Any) -> list[Column]:
+def columns_of(schema: Any, *, growing: bool = False) -> list[Column]:
     """The columns that a ``pyarrow.Schema`` is stored as.
+
+    Parameters
+    ----------
+    schema
+        Any number of fields, of any types that can be stored.
+    growing
+        Whether batches are appended to the same datasets. Text is then stored as bytes end to end: the width of a
+        dataset of fixed-length strings cannot grow, and strings of variable length lie uncompressed in a heap that is
+        rewritten with each append.
 
     Raises
     ------
     UnsupportedTypeError
-        If a field's type cannot be stored; the message names the field.
+        If a field's type cannot be stored; the message names the field, by a dotted path where it is nested.
     SchemaError
-        If a name cannot be a dataset's, stands twice, or there is no field.
+        If a name cannot be a dataset's or stands twice, a text is too long for an attribute, or there is no field.
     """
-    names = list(schema.names)
-    if not names:
+    if not len(schema):
         raise SchemaError("a stream without columns cannot be stored; give it at least one")
-    for name in names:
+    nodes = _field_nodes(schema, _Place("", "", growing))
+    return [Column(field.name, node) for field, node in zip(schema, nodes, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a node is to lie: its path in the file, its name for people, what it inherits."""
+
+    path: str
+    where: str
+    growing: bool
+    mask: str = ""
+    unit: str = ""
+    description: str = ""
+    is_item: bool = False
+
+    def refused(self, type_: Any, advice: str) -> UnsupportedTypeError:
+        return UnsupportedTypeError(f"column {self.where!r}: Arrow type {type_} cannot be stored; {advice}")
+
+    def attributes(self, **more: str) -> dict[str, str]:
+        texts = {
+            "units": self.unit,
+            "description": self.description,
+            "offsets": OFFSETS if self.is_item else "",
+            **more,
+        }
+        for name, text in texts.items():
+            if len(text.encode()) > MAX_ATTRIBUTE_BYTES:
+                raise SchemaError(
+                    f"column {self.where!r} has a text of {len(text.encode())} bytes as {name}; "
+                    f"{MAX_ATTRIBUTE_BYTES} fit, put longer ones into the metadata"
+                )
+        return {name: text for name, text in texts.items() if text}
+
+
+def _field_nodes(fields: Iterable[Any], parent: _Place) -> list[Node]:
+    """The nodes of fields that lie side by side, each mask under a name that no field has."""
+    fields = list(fields)
+    names = Counter(field.name for field in fields)
+    _check_names(names, parent.where)
+    nodes = []
+    for field in fields:
+        mask = f"{field.name}_valid"
+        while mask in names:
+            mask += "_"
+        place = _Place(
+            f"{parent.path}{field.name}",
+            f"{parent.where}{field.name}",
+            parent.growing,
+            f"{parent.path}{mask}",
+            field_unit(field),
+            field_description(field),
+        )
+        nodes.append(_node(field.type, place))
+    return nodes
+
+
+def _check_names(names: Counter[str], where: str) -> None:
+    for name, count in names.items():
         if not name.strip(".") or "/" in name or "\0" in name:
-            raise SchemaError(f"column {name!r} cannot be an HDF5 dataset; rename it, without '/' and NUL")
-        if names.count(name) > 1:
-            raise SchemaError(f"column {name!r} is there {names.count(name)} times; give each its own name")
+            raise SchemaError(f"column {where + name!r} cannot be an HDF5 dataset; rename it, without '/' and NUL")
+        if count > 1:
+            raise SchemaError(f"column {where + name!r} is there {count} times; give each its own name")
         if len(name.encode()) > _LONGEST_NAME_BYTES:
             raise SchemaError(
-                f"column {name[:40]!r}… has a name of {len(name.encode())} bytes; {_LONGEST_NAME_BYTES} fit"
-            )
-    for field in schema:
-        _check_texts(field)
-    return [_column(field, names) for field in schema]
-
-
-def _check_texts(field: Any) -> None:
-    """An attribute over 64 kB would fail in the middle of a recording."""
-    for what, text in (("unit", field_unit(field)), ("description", field_description(field))):
-        if len(text.encode()) > MAX_ATTRIBUTE_BYTES:
-            raise SchemaError(
-                f"column {field.name!r} has a {what} of {len(text.encode())} bytes; {MAX_ATTRIBUTE_BYTES} fit, "
-                "put longer texts into the metadata"
+                f"column {where + name[:40]!r}… has a name of {len(name.encode())} bytes; {_LONGEST_NAME_BYTES} fit"
             )
 
 
-def _column(field: Any, names: list[str]) -> Column:
-    value, shape = _value_type(field.type)
-    dtype = _stored_dtype(value)
-    if dtype is None:
-        raise UnsupportedTypeError(
-            f"column {field.name!r}: Arrow type {field.type} cannot be stored; use numbers, bool, times or "
-            "fixed-shape tensors of these"
-        )
-    mask = f"{field.name}_valid"
-    while mask in names:
-        mask += "_"
-    attributes = {"units": _time_unit(value) or field_unit(field), "description": field_description(field)}
-    if pa.types.is_timestamp(value) and value.tz:
-        attributes["timezone"] = value.tz
-    if str(value) != _ARROW_NAMES.get(dtype.name, dtype.name):
-        attributes["arrow_type"] = str(value)
-    return Column(field.name, dtype, shape, mask, {name: text for name, text in attributes.items() if text})
+def _node(type_: Any, place: _Place) -> Node:
+    value = _plain_type(type_, place)
+    single, lies, axes = _single_type(value, place)
+    codec = _codec(single, place)
+    if codec is not None:
+        return _numbers(type_ if value is not type_ else single, single, codec, lies, axes, place)
+    if isinstance(value, pa.FixedShapeTensorType):
+        raise place.refused(type_, "use tensors of numbers, bools or times")
+    if pa.types.is_struct(value):
+        return _struct(type_, list(value), place)
+    if pa.types.is_map(value):
+        return _list(type_, pa.field("item", pa.struct([value.key_field, value.item_field])), place)
+    if _is_list(value):
+        return _list(type_, value.value_field, place)
+    return _bytes(type_, value, place)
 
 
-_ARROW_NAMES = {"float16": "halffloat", "float32": "float", "float64": "double"}
+def _plain_type(type_: Any, place: _Place) -> Any:
+    """The type that :func:`mulletdaq.hdf5.decoding.plain` leaves; of bool8 and tensors, which mean more, themselves."""
+    if isinstance(type_, (pa.Bool8Type, pa.FixedShapeTensorType)):
+        return type_
+    if isinstance(type_, pa.BaseExtensionType):
+        return _plain_type(type_.storage_type, place)
+    if pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
+        value = _plain_type(type_.value_type, place)
+        if pa.types.is_nested(value) or isinstance(value, pa.FixedShapeTensorType):
+            raise place.refused(
+                type_, "dictionaries and runs hold single values; send the lists or structs as they are"
+            )
+        return value
+    return type_
 
 
-def _value_type(type_: Any) -> tuple[Any, tuple[int, ...]]:
-    """The innermost type of tensors and fixed-size lists, and the shape of one row."""
+def _single_type(type_: Any, place: _Place) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
+    """The innermost type of tensors and fixed-size lists, the shape in which a row lies, and the order of its axes."""
     if isinstance(type_, pa.FixedShapeTensorType):
-        return type_.value_type, tuple(_tensor_shape(type_))
-    if pa.types.is_fixed_size_list(type_):
-        value, shape = _value_type(type_.value_type)
-        return value, (type_.list_size, *shape)
-    return type_, ()
+        own, order = tuple(type_.shape), tuple(type_.permutation or range(len(type_.shape)))
+    elif pa.types.is_fixed_size_list(type_):
+        own, order = (type_.list_size,), (0,)
+    else:
+        return type_, (), ()
+    if not prod(own):
+        raise place.refused(type_, "a list of no values holds nothing; leave it out")
+    value, lies, axes = _single_type(_plain_type(type_.value_type, place), place)
+    return value, own + lies, order + tuple(len(own) + axis for axis in axes)
 
 
-def _tensor_shape(type_: Any) -> list[int]:
-    order = type_.permutation or range(len(type_.shape))
-    return [type_.shape[axis] for axis in order]
-
-
-def _stored_dtype(type_: Any) -> Any:
+def _codec(type_: Any, place: _Place) -> tuple[Any, Codec] | None:
+    """NumPy dtype and codec of single values of fixed width; None for any other type."""
     if pa.types.is_boolean(type_):
-        return np.dtype(np.uint8)
+        return np.dtype(np.uint8), from_bits
+    if isinstance(type_, pa.Bool8Type):
+        return np.dtype(np.uint8), from_bool8
+    if pa.types.is_fixed_size_binary(type_) and type_.byte_width:
+        return np.dtype(np.uint8), from_fixed_binary
+    if pa.types.is_decimal(type_):
+        if type_.precision > _MAX_DECIMAL_DIGITS or abs(type_.scale) > _MAX_DECIMAL_SCALE:
+            raise place.refused(
+                type_,
+                f"a float64 keeps {_MAX_DECIMAL_DIGITS} digits, and scales up to {_MAX_DECIMAL_SCALE}; cast it to "
+                f"decimal128({_MAX_DECIMAL_DIGITS}, …), float64 or string",
+            )
+        return np.dtype(np.float64), from_decimals
     if pa.types.is_integer(type_) or pa.types.is_floating(type_):
-        return np.dtype(type_.to_pandas_dtype())
-    if pa.types.is_temporal(type_) and not pa.types.is_interval(type_):
-        return np.dtype(f"int{type_.bit_width}")
-    return None
+        dtype = np.dtype(type_.to_pandas_dtype())
+    elif pa.types.is_temporal(type_) and not pa.types.is_interval(type_):
+        dtype = np.dtype(f"int{type_.bit_width}")
+    else:
+        return None
+    return dtype, raw(dtype)
+
+
+def _numbers(
+    declared: Any,
+    single: Any,
+    codec: tuple[Any, Codec],
+    lies: tuple[int, ...],
+    axes: tuple[int, ...],
+    place: _Place,
+) -> Node:
+    dtype, decode = codec
+    is_binary = pa.types.is_fixed_size_binary(single)
+    tail = (single.byte_width,) if is_binary else ()
+    if len(lies + tail) > _MAX_AXES:
+        raise place.refused(declared, f"a dataset has at most {_MAX_AXES} axes beside the rows")
+    attributes = replace(place, unit=_time_unit(single) or place.unit).attributes(
+        timezone=(single.tz or "") if pa.types.is_timestamp(single) else "",
+        arrow_type="" if str(declared) == _ARROW_NAMES.get(dtype.name, dtype.name) else str(declared),
+    )
+    return Numbers(place.path, place.mask, attributes, dtype, decode, lies, axes, tail, plottable=not is_binary)
 
 
 def _time_unit(type_: Any) -> str:
     return str(getattr(type_, "unit", "") or _DATE_UNITS.get(type_, ""))
 
 
-def _decode(array: Any) -> tuple[Any, Any]:
-    """An Arrow array as (values, valid or None), both of shape (rows, ...)."""
-    type_ = array.type
-    if isinstance(type_, pa.FixedShapeTensorType):
-        values, valid = _decode(array.storage)
-        return _as_tensor(values, type_), _as_tensor(valid, type_)
-    if pa.types.is_fixed_size_list(type_):
-        return _decode_list(array)
-    valid = None if array.null_count == 0 else array.is_valid().to_numpy(zero_copy_only=False)
-    if pa.types.is_boolean(type_):
-        return array.fill_null(False).cast(pa.uint8()).to_numpy(), valid
-    return _raw_values(array), valid
+def _bytes(declared: Any, type_: Any, place: _Place) -> Node:
+    is_text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
+    is_binary = pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_)
+    if not is_text and not is_binary:
+        is_empty = pa.types.is_null(type_) or pa.types.is_fixed_size_binary(type_)
+        raise place.refused(declared, "it holds no values" if is_empty else "use numbers, text, lists or structs")
+    padded, encoding = is_text and not place.growing, "UTF-8" if is_text else ""
+    return Bytes(place.path, place.mask, place.attributes(arrow_type=str(declared)), padded, encoding)
 
 
-def _raw_values(array: Any) -> Any:
-    """The values as they lie in memory, bit for bit; under a null stands anything."""
-    dtype = _stored_dtype(array.type)
-    buffer = array.buffers()[1]
-    if buffer is None or len(array) == 0:
-        return np.zeros(len(array), dtype)
-    return np.frombuffer(buffer, dtype, count=len(array), offset=array.offset * dtype.itemsize)
+def _is_list(type_: Any) -> bool:
+    return bool(
+        pa.types.is_list(type_)
+        or pa.types.is_large_list(type_)
+        or pa.types.is_fixed_size_list(type_)
+        or pa.types.is_list_view(type_)
+        or isinstance(type_, pa.LargeListViewType)
+    )
 
 
-def _decode_list(array: Any) -> tuple[Any, Any]:
-    rows, size = len(array), array.type.list_size
-    values, valid = _decode(array.values.slice(array.offset * size, rows * size))
-    shape = (rows, size, *values.shape[1:])
-    values = values.reshape(shape)
-    valid = None if valid is None else valid.reshape(shape)
-    if array.null_count:
-        row_valid = array.is_valid().to_numpy(zero_copy_only=False).reshape(rows, *(1 for _ in shape[1:]))
-        valid = np.broadcast_to(row_valid, shape) if valid is None else valid & row_valid
-    return values, valid
+def _list(declared: Any, item: Any, place: _Place) -> Node:
+    """A list's units are its items'; its description stays with the group."""
+    items = _Place(
+        f"{place.path}/{VALUES}",
+        f"{place.where}.{item.name}",
+        place.growing,
+        f"{place.path}/{VALUES}_valid",
+        field_unit(item) or place.unit,
+        field_description(item),
+        is_item=True,
+    )
+    attributes = replace(place, unit="").attributes(arrow_type=_kind(declared))
+    return List(place.path, place.mask, attributes, _node(item.type, items))
 
 
-def _as_tensor(flat: Any, type_: Any) -> Any:
-    if flat is None:
-        return None
-    tensor = flat.reshape(len(flat), *type_.shape)
-    if type_.permutation is None:
-        return tensor
-    return tensor.transpose(0, *(axis + 1 for axis in type_.permutation))
+def _struct(declared: Any, fields: list[Any], place: _Place) -> Node:
+    if not fields:
+        raise place.refused(declared, "it holds no values")
+    inside = _Place(f"{place.path}/", f"{place.where}.", place.growing)
+    return Struct(
+        place.path, place.mask, place.attributes(arrow_type=_kind(declared)), tuple(_field_nodes(fields, inside))
+    )
+
+
+def _kind(type_: Any) -> str:
+    """Name of a nested type without its members, which say theirs themselves."""
+    return str(type_).partition("<")[0]
 
 
 __all__ = ["Column", "columns_of"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from mulletdaq.errors import FileFormatError
 from mulletdaq.hdf5.attributes import get_integer, get_text, read_metadata
-from mulletdaq.hdf5.catalog import StreamBatches, runs_of, streams_of
+from mulletdaq.hdf5.catalog import StreamBatches, holds_stamps, runs_of, streams_of
 from mulletdaq.hdf5.ledger import Run
 from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.hdf5.storage import iso_time, one_line
@@ -18,7 +18,10 @@ from mulletdaq.schema import TIMESTAMP
 
 @dataclass(frozen=True)
 class ChannelDescription:
-    """One column: name, unit, NumPy dtype in the file, shape of one row, description."""
+    """One dataset: path in a batch, unit, NumPy dtype, shape of one row, description.
+
+    The path is the column's name, or for structs and lists goes on below it: ``position/x``, ``peaks/values``.
+    """
 
     name: str
     unit: str
@@ -121,8 +124,8 @@ def _describe_stream(stream: StreamBatches, runs: dict[int, Run]) -> StreamDescr
     channels: tuple[ChannelDescription, ...] = ()
     if stream.batches:
         first, last = stream.group[stream.batches[0]], stream.group[stream.batches[-1]]
-        channels = tuple(_describe_channel(name, dataset) for name, dataset in last.items())
-        if TIMESTAMP in first and TIMESTAMP in last:
+        channels = tuple(_describe_channel(path, dataset) for path, dataset in _channels(last))
+        if holds_stamps(first) and holds_stamps(last):
             first_ns, last_ns = int(first[TIMESTAMP][0]), int(last[TIMESTAMP][-1])
     return StreamDescription(
         name=stream.name,
@@ -135,9 +138,23 @@ def _describe_stream(stream: StreamBatches, runs: dict[int, Run]) -> StreamDescr
     )
 
 
-def _describe_channel(name: str, dataset: Any) -> ChannelDescription:
+def _channels(group: Any) -> Iterator[tuple[str, Any]]:
+    """The datasets of a batch, in its subgroups too, by path; masks and offsets belong to them and are left out."""
+    members = dict(group.items())
+    helpers = {get_text(member, role) for member in members.values() for role in ("valid", "offsets")}
+    for name, member in members.items():
+        if name in helpers:
+            continue
+        if hasattr(member, "keys"):
+            yield from ((f"{name}/{path}", dataset) for path, dataset in _channels(member))
+        else:
+            yield name, member
+
+
+def _describe_channel(path: str, dataset: Any) -> ChannelDescription:
     unit, description = get_text(dataset, "units"), get_text(dataset, "description")
-    return ChannelDescription(name, unit, dataset.dtype.name, dataset.shape[1:], description)
+    dtype = dataset.dtype.str.lstrip("|") if dataset.dtype.kind == "S" else dataset.dtype.name
+    return ChannelDescription(path, unit, dtype, dataset.shape[1:], description)
 
 
 def _lines(file: FileDescription) -> Iterator[str]:

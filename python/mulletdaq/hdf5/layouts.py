@@ -90,10 +90,7 @@ class BatchLayout:
     def _write_columns(self, group: Any, columns: list[Column], batch: Batch) -> None:
         for index, column in enumerate(columns):
             column.write(group, [piece.column(index) for piece in batch.pieces], self._compression)
-        values = [column for column in columns if column.name != TIMESTAMP]
-        if values and len(values) < len(columns):
-            axes: str | list[str] = [TIMESTAMP, *("." for _ in values[0].shape)] if values[0].shape else TIMESTAMP
-            set_attributes(group, NX_class="NXdata", signal=values[0].name, axes=axes)
+        set_attributes(group, **_plot_of(columns))
 
     def _write_messages(self, group: Any, batch: Batch) -> None:
         stamps, messages = zip(*batch.pieces, strict=True)
@@ -120,6 +117,17 @@ def _last_number(group: Any) -> int:
 
     group.id.links.iterate(look, idx_type=h5py.h5.INDEX_CRT_ORDER, order=h5py.h5.ITER_DEC)
     return newest[0]
+
+
+def _plot_of(columns: list[Column]) -> dict[str, str | list[str]]:
+    """NXdata attributes: the first column of numbers over time; none where one of the two is missing."""
+    plottable = {column.name: column for column in columns if column.plottable}
+    stamps = plottable.pop(TIMESTAMP, None)
+    signal = next(iter(plottable.values()), None)
+    if signal is None or stamps is None or stamps.shape:
+        return {}
+    axes: str | list[str] = [TIMESTAMP, *("." for _ in signal.shape)] if signal.shape else TIMESTAMP
+    return {"NX_class": "NXdata", "signal": signal.name, "axes": axes}
 
 
 __all__ = ["Batch", "BatchLayout"]

@@ -100,14 +100,23 @@ def _stream_lines(stream: StreamBatches) -> Iterator[str]:
             continue
         group = stream.group[batch]
         yield f"  {group.name}"
-        for name, dataset in group.items():
-            yield f"    {name}: shape {dataset.shape}, {dataset.dtype}, first values {_first_values(dataset)}"
+        for path, dataset in _datasets(group):
+            yield f"    {path}: shape {dataset.shape}, {dataset.dtype}, first values {_first_values(dataset)}"
         yield f"    attributes: {_attributes(group)}"
+
+
+def _datasets(group: Any) -> Iterator[tuple[str, Any]]:
+    """The datasets of a group, in its subgroups too, by path."""
+    for name, member in group.items():
+        if hasattr(member, "keys"):
+            yield from ((f"{name}/{path}", dataset) for path, dataset in _datasets(member))
+        else:
+            yield name, member
 
 
 def _first_values(dataset: Any) -> str:
     row = dataset[:_VALUES_SHOWN] if dataset.ndim == 1 else dataset[:1]
-    values = [str(value) for value in row.reshape(-1)[:_VALUES_SHOWN].tolist()]
+    values = [_text(value) for value in row.reshape(-1)[:_VALUES_SHOWN].tolist()]
     return ", ".join(values + ["..."] * (dataset.size > len(values)))
 
 
@@ -117,8 +126,11 @@ def _attributes(target: Any) -> str:
 
 def _attribute_text(value: Any) -> str:
     plain = value.tolist() if hasattr(value, "tolist") else value
-    entries = plain if isinstance(plain, list) else [plain]
-    return " ".join(entry.decode("utf-8", "replace") if isinstance(entry, bytes) else str(entry) for entry in entries)
+    return " ".join(_text(entry) for entry in (plain if isinstance(plain, list) else [plain]))
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 __all__ = ["LISTED_FIRST", "Report", "verify"]

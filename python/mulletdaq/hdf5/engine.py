@@ -202,7 +202,7 @@ class Engine:
             losses = Losses(file)
             self._annotations = Annotations(file)
             for stream in self._streams:
-                stream.open(file, losses, self.options.compression, run_metadata)
+                stream.open(file, losses, self.options.filters, run_metadata)
         except MulletError:
             raise
         except HDF5_ERRORS as error:

@@ -19,9 +19,11 @@ from mulletdaq.errors import (
     FileMissingError,
     FileVersionError,
     FileWriteError,
+    MissingExtraError,
 )
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.attributes import get_integer, set_attributes, write_metadata
+from mulletdaq.hdf5.compressors import load_zstd_filter
 
 with needs_extra("hdf5"):
     import h5py
@@ -36,6 +38,8 @@ HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError)
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _LOCK_RETRY_S = 0.05
+_MISSING_FILTER = ("can't open directory", "required filter")
+"""HDF5's words when it has looked for a filter in vain: in a folder of plugins that is not there, or altogether."""
 
 
 class Storage:
@@ -146,6 +150,8 @@ def open_for_reading(path: str) -> Iterator[Any]:
     FileMissingError, FileFormatError, FileVersionError, FileLockedError
         If it is not there, not one of ours, too new, or being written.
     """
+    with suppress(MissingExtraError):  # most files do without
+        load_zstd_filter()
     with explained(path, writing=False):
         check_signature(path)
         file = h5py.File(path, "r")
@@ -224,7 +230,10 @@ def _is_locked(error: OSError) -> bool:
 
 def one_line(error: BaseException) -> str:
     """An error's text on one line; HDF5 puts a line break in the middle of its own."""
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    if any(words in text for words in _MISSING_FILTER):
+        text += "; if it is Zstandard's filter that is missing, pip install 'mulletdaq[zstd]' brings it"
+    return text
 
 
 def _make_skeleton(file: Any, creator: str, metadata: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from mulletdaq.errors import FrameCorruptError, RingError, RingReplacedError, Si
 from mulletdaq.hdf5.columns import Column, columns_of
 from mulletdaq.hdf5.layouts import Batch, BatchLayout
 from mulletdaq.hdf5.ledger import Losses, Run, begin_run, find_run
+from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.statistics import StreamStatistics
 from mulletdaq.ring import Cursor, Loss, RingBuffer
 
@@ -56,14 +57,14 @@ class Stream:
             self.ring.close()
             raise
 
-    def open(self, file: Any, losses: Losses, compression: str | None, metadata: Mapping[str, Any]) -> None:
+    def open(self, file: Any, losses: Losses, filters: Filters, metadata: Mapping[str, Any]) -> None:
         """Take the sink's lock and go on where the file says, or prepare a new run."""
         self._file, self._ledger = file, losses
-        self._compression, self._metadata = compression, metadata
+        self._filters, self._metadata = filters, metadata
         self._take_sink()
         self._run = find_run(file, self.ring.stream_id)
         if self._run is not None:
-            self._layout = BatchLayout(file, self._run.stream, compression)
+            self._layout = BatchLayout(file, self._run.stream, filters)
             self._layout.discard_from(self._run)
             losses.discard_from(self._run)
             run = self._run
@@ -93,7 +94,7 @@ class Stream:
     def _begin_run(self) -> None:
         if self._run is not None or self._content == "none":
             return
-        self._layout = BatchLayout(self._file, self.name, self._compression)
+        self._layout = BatchLayout(self._file, self.name, self._filters)
         self._run = begin_run(
             self._file,
             self.name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from mulletdaq.errors import FileFormatError
+from mulletdaq.errors import FileFormatError, WriterError
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.chunks import SHARED, Chunk, PackingThreads, padded
 from mulletdaq.hdf5.compressors import Packer, packer_of
@@ -56,7 +56,8 @@ class ChunkedAppender:
     def rebind(self, dataset: Any, rows: int | None = None) -> None:
         """Go on in a dataset that was opened again; reads the rows of the chunk at its edge, once.
 
-        Parameters and errors are those of the class.
+        Parameters and errors are those of the class. After a failed append nothing else may have the dataset open,
+        best by closing its file: HDF5 takes a chunk that it failed to write for written as long as somebody has.
         """
         self._packer = packer_of(dataset)
         _check_growing(dataset)
@@ -75,8 +76,10 @@ class ChunkedAppender:
         TypeError, ValueError
             If the values are not of the dataset's dtype or row shape.
         OSError, RuntimeError
-            Whatever HDF5 raises. The appender stays where it was, so the same rows can be appended again; the dataset
-            may have grown, by rows that do not count.
+            Whatever HDF5 raises. The appender stays at the rows it had, and lets go of its dataset, which may have
+            grown by rows that do not count.
+        WriterError
+            If an append failed before, and it has not been bound again since.
         """
         append_together([(self, values)], threads=self._threads)
 
@@ -100,6 +103,8 @@ class ChunkedAppender:
         return _Plan(self, chunks, rows, edge if rows % step else None)
 
     def _conform(self, values: Any) -> Any:
+        if self._dataset is None:
+            raise WriterError("an append to this dataset failed; open it again and rebind")
         values = np.asarray(values)
         if values.shape[1:] != self._dataset.shape[1:] or not values.ndim:
             expected = ", ".join(map(str, ("rows", *self._dataset.shape[1:])))
@@ -112,6 +117,9 @@ class ChunkedAppender:
     def _grow(self, plan: _Plan) -> None:
         if len(self._dataset) != plan.rows:
             self._dataset.resize(plan.rows, axis=0)
+
+    def _let_go(self) -> None:
+        self._dataset = None
 
     def _adopt(self, plan: _Plan) -> None:
         self._rows, self._edge = plan.rows, plan.edge
@@ -142,15 +150,22 @@ def append_together(appends: Iterable[tuple[ChunkedAppender, Any]], *, threads: 
     TypeError, ValueError
         If values do not fit their dataset, or an appender is there twice; then nothing is written.
     OSError, RuntimeError
-        Whatever HDF5 raises; then all the appenders stay where they were.
+        Whatever HDF5 raises; then all the appenders stay at the rows they had, and let go of their datasets.
+    WriterError
+        If one of them has not been bound again after a failure.
     """
     pairs = list(appends)
     if len({id(appender) for appender, _ in pairs}) < len(pairs):
         raise ValueError("an appender is there twice; join its rows first")
     plans = [appender._plan(values) for appender, values in pairs]
-    for plan in plans:
-        plan.appender._grow(plan)
-    threads.write(chain.from_iterable(plan.appender._chunks(plan) for plan in plans))
+    try:
+        for plan in plans:
+            plan.appender._grow(plan)
+        threads.write(chain.from_iterable(plan.appender._chunks(plan) for plan in plans))
+    except BaseException:
+        for plan in plans:
+            plan.appender._let_go()
+        raise
     for plan in plans:
         plan.appender._adopt(plan)
 

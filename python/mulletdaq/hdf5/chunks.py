@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import Any
 
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.compressors import Packed, Packer
+from mulletdaq.hdf5.compressors import Packer
 
 with needs_extra("hdf5"):
     import numpy as np
@@ -66,11 +66,9 @@ class Chunk:
     first_row: int
     rows: Any
 
-    def write(self, packed: Packed) -> None:
+    def write(self, packed: Any) -> None:
         """Write it as it stands, past HDF5's filters and its cache."""
-        stored, mask = packed
-        offset = (self.first_row, *(0 for _ in self.rows.shape[1:]))
-        self.dataset.id.write_direct_chunk(offset, stored, mask)
+        self.dataset.id.write_direct_chunk((self.first_row, *(0 for _ in self.rows.shape[1:])), packed)
 
 
 class PackingThreads:
@@ -105,7 +103,7 @@ class PackingThreads:
             for chunk, packer in chain(first, coming):
                 chunk.write(packer(chunk.rows))
             return
-        under_way: deque[tuple[Chunk, Future[Packed]]] = deque()
+        under_way: deque[tuple[Chunk, Future[Any]]] = deque()
         try:
             for chunk, packer in chain(first, coming):
                 under_way.append((chunk, self._start(packer, chunk.rows)))
@@ -122,13 +120,13 @@ class PackingThreads:
         if executor is not None:
             executor.shutdown()
 
-    def _start(self, packer: Packer, rows: Any) -> Future[Packed]:
+    def _start(self, packer: Packer, rows: Any) -> Future[Any]:
         if packer.compress is not None:
             try:
                 return self._threads().submit(packer, rows)
             except RuntimeError:
                 pass  # no thread can be started, as at the end of the interpreter: then it is done here
-        done: Future[Packed] = Future()
+        done: Future[Any] = Future()
         done.set_result(packer(rows))
         return done
 
@@ -139,7 +137,7 @@ class PackingThreads:
         return self._executor
 
 
-def _finish(chunk: Chunk, packing: Future[Packed]) -> None:
+def _finish(chunk: Chunk, packing: Future[Any]) -> None:
     chunk.write(packing.result())
 
 

@@ -1,7 +1,8 @@
 """What turns the rows of one chunk into the bytes in the file: HDF5's filters, done here, in any thread.
 
 Every stream made here is the one that HDF5's own filter of that number reads: plain zlib, LZF as h5py writes it, one
-Zstandard frame. Nothing here touches an HDF5 file, and each compressor works without holding the GIL.
+Zstandard frame. Nothing here touches an HDF5 file of ours, and each compressor works without holding the GIL. h5py is
+loaded by what needs it only: the hardware loop's process checks schemas, and so comes by here, but writes no files.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from mulletdaq.errors import FileFormatError
@@ -20,13 +21,13 @@ from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.deflate import deflate
 
 with needs_extra("hdf5"):
-    import h5py
     import numpy as np
     import pyarrow as pa
 
-_SHUFFLE, _DEFLATE, _LZF, _ZSTD = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF, 32015
+_DEFLATE, _SHUFFLE, _LZF, _ZSTD = 1, 2, 32000, 32015  # as HDF5 numbers them
 
 _DEFLATE_LEVEL = 4
+_LZF_RUN = 32
 _ZSTD_LEVEL = 1  # on measured signals within 2 % of level 3's size at one to two times its speed
 
 _OPTIONS: Mapping[str | None, Mapping[str, Any]] = {
@@ -35,12 +36,6 @@ _OPTIONS: Mapping[str | None, Mapping[str, Any]] = {
     "lzf": {"compression": "lzf", "shuffle": True},
     "zstd": {"compression": _ZSTD, "compression_opts": (_ZSTD_LEVEL,), "shuffle": True},
 }
-
-Packed = tuple[Any, int]
-"""The bytes of one chunk, and the mask of the filters that were left out."""
-
-_Compressor = Callable[[Any], bytes | None]
-"""From bytes to fewer bytes; None where they would not be fewer, which LZF cannot store."""
 
 
 def dataset_options(compression: str | None) -> Mapping[str, Any]:
@@ -77,24 +72,19 @@ class Packer:
     shuffle
         Whether the bytes are shuffled first.
     compress
-        What makes them fewer; None leaves them.
+        From an array of bytes to, mostly, fewer bytes; None leaves them as they are.
     """
 
     shuffle: bool
-    compress: _Compressor | None
+    compress: Callable[[Any], Any] | None
 
-    def __call__(self, rows: Any) -> Packed:
-        """The rows of one whole chunk as they stand in the file.
+    def __call__(self, rows: Any) -> Any:
+        """The rows of one whole chunk as they stand in the file, all filters applied.
 
         Where nothing is to be done this is a view of ``rows``. Safe for use by several threads.
         """
         plain = shuffled(rows) if self.shuffle else _as_bytes(rows)
-        if self.compress is None:
-            return plain, 0
-        packed = self.compress(plain)
-        if packed is None:
-            return plain, 2 if self.shuffle else 1  # the bit of the last filter: left out for this chunk
-        return packed, 0
+        return plain if self.compress is None else self.compress(plain)
 
 
 def packer_of(dataset: Any) -> Packer:
@@ -165,22 +155,40 @@ def _zstd(plain: Any, level: int) -> bytes:
     return packed
 
 
-def _lzf(plain: Any) -> bytes | None:
-    if _lzf_compress is None:
-        return _lzf_through_h5py(plain)
-    # One byte less: a chunk whose size stays while its mask changes would keep the old mask in HDF5's index.
-    packed = np.empty(plain.nbytes - 1, np.uint8)
-    used = _lzf_compress(plain.ctypes.data, plain.nbytes, packed.ctypes.data, packed.nbytes)
-    return packed[:used].tobytes() if used else None
+def _lzf(plain: Any) -> bytes:
+    function = _lzf_function()
+    packed = _lzf_through_h5py(plain) if function is None else _lzf_directly(function, plain)
+    # Where LZF does not make it smaller HDF5 leaves the filter out and says so in a mask beside the chunk. Not every
+    # reader heeds that, and HDF5 2.0 itself, while the dataset is open, may take it for the mask the chunk had before.
+    return packed or _lzf_literals(plain)
 
 
-def _find_lzf() -> Any:
+def _lzf_directly(function: Any, plain: Any) -> bytes:
+    packed = np.empty(plain.nbytes, np.uint8)
+    used = function(plain.ctypes.data, plain.nbytes, packed.ctypes.data, packed.nbytes)
+    return packed[:used].tobytes()
+
+
+def _lzf_literals(plain: Any) -> bytes:
+    """LZF of bytes as they are: runs of up to 32, each behind a byte that is its length less one."""
+    whole = plain.nbytes // _LZF_RUN
+    runs = np.empty((whole, 1 + _LZF_RUN), np.uint8)
+    runs[:, 0] = _LZF_RUN - 1
+    runs[:, 1:] = plain[: whole * _LZF_RUN].reshape(whole, _LZF_RUN)
+    rest = plain[whole * _LZF_RUN :].tobytes()
+    return runs.tobytes() + (bytes([len(rest) - 1]) + rest if rest else b"")
+
+
+@cache
+def _lzf_function() -> Any:
     """h5py's own LZF function, which its extension module exports; None if it is out of reach.
 
     It keeps a table of 1 MiB on the stack, which threads have room for with glibc and on macOS.
     """
     if platform.libc_ver()[0] != "glibc" and sys.platform != "darwin":
         return None
+    import h5py
+
     try:
         function = ctypes.CDLL(h5py.h5z.__file__).lzf_compress
     except (AttributeError, OSError):
@@ -190,16 +198,15 @@ def _find_lzf() -> Any:
     return function
 
 
-_lzf_compress = _find_lzf()
-
-
-def _lzf_through_h5py(plain: Any) -> bytes | None:
+def _lzf_through_h5py(plain: Any) -> bytes:
     """The same through h5py's filter, on a file in memory: there no disk can be full. One thread at a time."""
+    import h5py
+
     name = f"lzf-{threading.get_ident()}"  # HDF5 takes two files in memory of one name for one file
     with h5py.File(name, "w", driver="core", backing_store=False) as scratch:
         chunk = scratch.create_dataset("chunk", data=plain, chunks=plain.shape, compression="lzf")
         mask, packed = chunk.id.read_direct_chunk((0,))
-        return None if mask or len(packed) >= plain.nbytes else bytes(packed)
+        return b"" if mask else bytes(packed)
 
 
-__all__ = ["Packed", "Packer", "dataset_options", "load_zstd_filter", "packer_of", "shuffled"]
+__all__ = ["Packer", "dataset_options", "load_zstd_filter", "packer_of", "shuffled"]

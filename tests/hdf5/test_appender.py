@@ -281,7 +281,7 @@ def test_sizes_of_commits_do_not_show(sizes: list[int]) -> None:
     """The chunks of the file are byte for byte those of one single append."""
     with h5py.File("commits", "w", driver="core", backing_store=False, libver=LIBVER) as file:
         values = any_values("int32", (sum(sizes), 3))
-        many, one = (ChunkedAppender(growing(file, name)) for name in ("many", "one"))
+        many, one = (ChunkedAppender(growing(file, name, compression="lzf")) for name in ("many", "one"))
         one.append(values)
         for size in sizes:
             many.append(values[many.rows : many.rows + size])

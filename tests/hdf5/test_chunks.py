@@ -168,7 +168,7 @@ def test_at_the_end_of_the_interpreter_the_caller_packs() -> None:
 
 
 def test_default_is_as_many_as_processors() -> None:
-    assert PackingThreads()._count == min(len(os.sched_getaffinity(0)), 4)
+    assert PackingThreads().count == min(len(os.sched_getaffinity(0)), 4)
 
 
 @given(st.integers(1, 1 << 24), st.none() | st.integers(0, 1 << 40))

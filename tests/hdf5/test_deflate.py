@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mulletdaq.hdf5 import deflate as deflate_module
 from mulletdaq.hdf5.compressors import shuffled
-from mulletdaq.hdf5.deflate import deflate
+from mulletdaq.hdf5.deflate import Deflater
 
 COUNT = 131_072
 NUMBERS = np.arange(COUNT)
@@ -40,7 +40,7 @@ SIGNALS = {
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_nine_tenths_of_zlibs_ratio(signal: str) -> None:
     plain = shuffled(SIGNALS[signal])
-    packed = deflate(plain, 4)
+    packed = Deflater(4)(plain)
     assert zlib.decompress(packed) == plain.tobytes()
     assert len(packed) * 0.9 <= len(zlib.compress(plain, 4))
 
@@ -50,19 +50,42 @@ def test_slow_engine_is_kept_from_noise(signal: str, monkeypatch: pytest.MonkeyP
     """It would be several times slower there, and gain nothing."""
     monkeypatch.setattr(deflate_module, "zlib_ng", None)
     plain = shuffled(SIGNALS[signal])
-    assert zlib.decompress(deflate(plain, 4)) == plain.tobytes()
+    assert zlib.decompress(Deflater(4)(plain)) == plain.tobytes()
+
+
+def test_signals_that_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a dataset's chunks were like is remembered, and unlearned with the first that is different."""
+    deflater = Deflater(4)
+    tried = []
+    isal = deflate_module._isal
+    monkeypatch.setattr(deflate_module, "_isal", lambda plain: (tried.append(True), isal(plain))[1])
+    for signal, engines_tried in [
+        ("stamps at 44.1 kHz", 1),
+        ("stamps at 44.1 kHz", 0),
+        ("volts of an ADC", 1),
+        ("volts of an ADC", 1),
+        ("long waveform", 1),
+        ("long waveform", 1),
+        ("stamps at 44.1 kHz", 1),
+    ]:
+        plain = shuffled(SIGNALS[signal])
+        tried.clear()
+        packed = deflater(plain)
+        assert zlib.decompress(packed) == plain.tobytes()
+        assert len(packed) * 0.9 <= len(zlib.compress(plain, 4))
+        assert len(tried) == engines_tried, signal
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=3000), st.integers(0, 100), st.binary(max_size=100))
 def test_any_bytes_come_back(data: bytes, repeats: int, end: bytes) -> None:
     plain: Any = np.frombuffer(data * repeats + end, np.uint8)
-    assert zlib.decompress(deflate(plain, 4)) == plain.tobytes()
+    assert zlib.decompress(Deflater(4)(plain)) == plain.tobytes()
 
 
 def test_without_the_engines_zlib_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert deflate_module.igzip_lib is not None
     monkeypatch.setattr(deflate_module, "igzip_lib", None)
     plain = shuffled(SIGNALS["stamps with jitter"])
-    assert deflate(plain, 4) == zlib.compress(plain, 4)
-    assert deflate(plain, 9) == zlib.compress(plain, 9)
+    assert Deflater(4)(plain) == zlib.compress(plain, 4)
+    assert Deflater(9)(plain) == zlib.compress(plain, 9)

@@ -82,7 +82,7 @@ class PackingThreads:
     """
 
     def __init__(self, count: int | None = None) -> None:
-        self._count = count or min(_available_processors(), _MOST_THREADS)
+        self.count = count or min(_available_processors(), _MOST_THREADS)
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
 
@@ -99,7 +99,7 @@ class PackingThreads:
         """
         coming = iter(chunks)
         first = list(islice(coming, 2))
-        if self._count == 1 or len(first) < 2:  # nothing to do side by side
+        if self.count == 1 or len(first) < 2:  # nothing to do side by side
             for chunk, packer in chain(first, coming):
                 chunk.write(packer(chunk.rows))
             return
@@ -107,7 +107,7 @@ class PackingThreads:
         try:
             for chunk, packer in chain(first, coming):
                 under_way.append((chunk, self._start(packer, chunk.rows)))
-                if len(under_way) > self._count + 1:
+                if len(under_way) > self.count + 1:
                     _finish(*under_way.popleft())
             while under_way:
                 _finish(*under_way.popleft())
@@ -132,7 +132,7 @@ class PackingThreads:
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._executor is None or self._pid != os.getpid():  # a forked child has none of its parent's threads
-            self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="mulletdaq-packing")
+            self._executor = ThreadPoolExecutor(self.count, thread_name_prefix="mulletdaq-packing")
             self._pid = os.getpid()
         return self._executor
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from mulletdaq.errors import FileFormatError
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.deflate import deflate
+from mulletdaq.hdf5.deflate import Deflater
 
 with needs_extra("hdf5"):
     import numpy as np
@@ -105,7 +105,7 @@ def packer_of(dataset: Any) -> Packer:
     if not rest:
         return Packer(shuffle, None)
     if rest == [_DEFLATE]:
-        return Packer(shuffle, partial(deflate, level=filters[-1][2][0]))
+        return Packer(shuffle, Deflater(filters[-1][2][0]))
     if rest == [_LZF]:
         return Packer(shuffle, _lzf)
     if rest == [_ZSTD]:

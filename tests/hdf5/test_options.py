@@ -16,6 +16,7 @@ from mulletdaq.hdf5.options import EngineOptions, RingAddress
     [
         {"layout": "continuous?"},
         {"compression": "zip"},
+        {"chunk_rows": 0},
         {"fsync": "always"},
         {"flush_interval_s": 0},
         {"flush_interval_s": float("nan")},

@@ -240,7 +240,7 @@ def limit_file_size(pid: int, size: int | None) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
 
 
-@pytest.mark.parametrize("compression", ["gzip", None])
+@pytest.mark.parametrize("compression", ["gzip", "lzf", "zstd", None])
 def test_full_disk_is_reported_once_and_writing_resumes(
     path: Path, make_ring: MakeRing, capfd: pytest.CaptureFixture[str], compression: Any
 ) -> None:

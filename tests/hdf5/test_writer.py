@@ -350,11 +350,14 @@ def test_restart_after_stop(path: Path, make_ring: MakeRing) -> None:
     assert stored_rows(path) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("compression", ["gzip", "lzf", None])
-def test_compressions(path: Path, make_ring: MakeRing, compression: Any) -> None:
+@pytest.mark.parametrize("compression", ["gzip", "lzf", "zstd", None])
+@pytest.mark.parametrize("chunk_rows", [None, 7000])
+def test_compressions(path: Path, make_ring: MakeRing, compression: Any, chunk_rows: int | None) -> None:
     ring = make_ring(capacity_bytes=8 << 20)
     ring.write_arrow_batch(rows(0, 50_000))
-    HDF5Writer(path, ring, compression=compression).stop()
+    HDF5Writer(path, ring, compression=compression, chunk_rows=chunk_rows).stop()
     assert stored_rows(path) == list(range(50_000))
     with h5py.File(path) as file:
-        assert file["measurements/batch_000001/voltage"].compression == compression
+        voltage = file["measurements/batch_000001/voltage"]
+        assert voltage.compression == ("unknown" if compression == "zstd" else compression)
+        assert voltage.chunks == (None if compression is None and chunk_rows is None else (chunk_rows or 50_000,))

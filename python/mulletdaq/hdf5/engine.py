@@ -271,7 +271,7 @@ class Engine:
                 self._look_up_earlier()
                 self._bind_ledgers()
                 for stream in self._streams:
-                    stream.open(storage.file, self._losses, self.options.compression, run_metadata)
+                    stream.open(storage.file, self._losses, self.options.filters, run_metadata)
             except MulletError:
                 raise
             except HDF5_ERRORS as error:

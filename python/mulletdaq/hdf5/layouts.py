@@ -12,6 +12,7 @@ from mulletdaq.hdf5.columns import Column
 from mulletdaq.hdf5.filters import write_dataset
 from mulletdaq.hdf5.ledger import Run
 from mulletdaq.hdf5.naming import BATCH_PREFIX, RAW_DATA, RAW_LENGTHS, batch_name, is_batch_name
+from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.storage import make_ordered_group
 from mulletdaq.schema import TIMESTAMP
 
@@ -53,11 +54,11 @@ class BatchLayout:
         The open ``h5py.File``.
     stream
         Name of the stream; empty for a file's only one.
-    compression
-        Filter of the larger datasets.
+    filters
+        How the larger datasets are stored.
     """
 
-    def __init__(self, file: Any, stream: str, compression: str | None) -> None:
+    def __init__(self, file: Any, stream: str, filters: Filters) -> None:
         measurements = file["measurements"]
         if not stream:
             self._group = measurements
@@ -65,7 +66,7 @@ class BatchLayout:
             self._group = measurements[stream]
         else:
             self._group = make_ordered_group(measurements, stream)
-        self._compression = compression
+        self._filters: Any = filters  # columns hand it on as it is
         self.last_number = _last_number(self._group)
 
     def append(self, run: Run, columns: list[Column] | None, batch: Batch) -> None:
@@ -89,17 +90,17 @@ class BatchLayout:
 
     def _write_columns(self, group: Any, columns: list[Column], batch: Batch) -> None:
         for index, column in enumerate(columns):
-            column.write(group, [piece.column(index) for piece in batch.pieces], self._compression)
+            column.write(group, [piece.column(index) for piece in batch.pieces], self._filters)
         set_attributes(group, **_plot_of(columns))
 
     def _write_messages(self, group: Any, batch: Batch) -> None:
         stamps, messages = zip(*batch.pieces, strict=True)
         joined = np.frombuffer(b"".join(messages), np.uint8)
-        write_dataset(group, RAW_DATA, joined, self._compression)
+        write_dataset(group, RAW_DATA, joined, self._filters)
         lengths = np.array([len(message) for message in messages], np.uint64)
-        dataset = write_dataset(group, RAW_LENGTHS, lengths, self._compression)
+        dataset = write_dataset(group, RAW_LENGTHS, lengths, self._filters)
         set_attribute(dataset, "description", f"bytes of each message in {RAW_DATA}")
-        dataset = write_dataset(group, TIMESTAMP, np.array(stamps, np.int64), self._compression)
+        dataset = write_dataset(group, TIMESTAMP, np.array(stamps, np.int64), self._filters)
         set_attribute(dataset, "units", "ns")
         set_attributes(group, NX_class="NXdata", signal=RAW_DATA)
 

@@ -5,11 +5,52 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Literal
 
+from mulletdaq.extras import needs_extra
+
 LAYOUTS = ("batches",)
-COMPRESSIONS = ("gzip", "lzf", None)
+COMPRESSIONS = ("gzip", "lzf", "zstd", None)
 FSYNC = ("commit", "never")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """How the larger datasets of a file are stored.
+
+    Attributes
+    ----------
+    compression
+        ``"gzip"``, ``"lzf"`` or ``"zstd"``, each with the shuffle filter, or None.
+    chunk_rows
+        Rows a chunk; chosen from the size of a row when None.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not possible.
+    MissingExtraError
+        If the compression needs a package that is not installed.
+    """
+
+    compression: str | None = "gzip"
+    chunk_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_known("compression", self.compression, COMPRESSIONS)
+        rows = self.chunk_rows
+        if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):
+            raise ValueError(f"chunk_rows={rows!r} must be a positive whole number of rows, or None")
+        if self.compression == "zstd":
+            with needs_extra("zstd"):  # looked for, not loaded: it would bring h5py with it
+                if find_spec("hdf5plugin") is None:
+                    raise ModuleNotFoundError("No module named 'hdf5plugin'", name="hdf5plugin")
+
+
+def _check_known(name: str, value: str | None, known: tuple[str | None, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name}={value!r} is not known; choose from {', '.join(map(repr, known))}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +84,8 @@ class EngineOptions:
     ------
     ValueError
         If an option has a value that is not known.
+    MissingExtraError
+        If the compression needs a package that is not installed.
     """
 
     path: str
@@ -50,6 +93,7 @@ class EngineOptions:
     flush_interval_s: float = 1.0
     layout: str = "batches"
     compression: str | None = "gzip"
+    chunk_rows: int | None = None
     fsync: Literal["commit", "never"] = "commit"
     creator: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -59,10 +103,9 @@ class EngineOptions:
     lock_timeout_s: float = 3.0
 
     def __post_init__(self) -> None:
-        for name, known in (("layout", LAYOUTS), ("compression", COMPRESSIONS), ("fsync", FSYNC)):
-            if getattr(self, name) not in known:
-                listed = ", ".join(map(repr, known))
-                raise ValueError(f"{name}={getattr(self, name)!r} is not known; choose from {listed}")
+        _check_known("layout", self.layout, LAYOUTS)
+        _check_known("fsync", self.fsync, FSYNC)
+        Filters(self.compression, self.chunk_rows)
         for name in ("flush_interval_s", "poll_interval_s", "journal_limit_bytes"):
             number = getattr(self, name)
             if not (math.isfinite(number) and number > 0):
@@ -70,5 +113,10 @@ class EngineOptions:
         if not self.rings:
             raise ValueError("a writer needs at least one ring")
 
+    @property
+    def filters(self) -> Filters:
+        """How the larger datasets are stored."""
+        return Filters(self.compression, self.chunk_rows)
 
-__all__ = ["COMPRESSIONS", "FSYNC", "LAYOUTS", "EngineOptions", "RingAddress"]
+
+__all__ = ["COMPRESSIONS", "FSYNC", "LAYOUTS", "EngineOptions", "Filters", "RingAddress"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from mulletdaq.errors import FileError, FileFormatError
+from mulletdaq.errors import FileError, FileFormatError, MissingExtraError
 from mulletdaq.extras import needs_extra
+from mulletdaq.hdf5.compressors import load_zstd_filter
 from mulletdaq.hdf5.journal.layout import SIGNATURE
 from mulletdaq.hdf5.journal.reader import LOCK_TIMEOUT_S, OverlayFile
 from mulletdaq.hdf5.storage import check_ours, check_regular, explained, one_line
@@ -69,6 +70,8 @@ def open(path: str | os.PathLike[str], *, lock_timeout_s: float = LOCK_TIMEOUT_S
         If it is not there, not HDF5, damaged, or open for writing in another program than mulletdaq.
     """
     name = os.fspath(path)
+    with suppress(MissingExtraError):  # most files do without
+        load_zstd_filter()
     with explained(name, writing=False):
         check_regular(name)
         overlay = OverlayFile(name, lock_timeout_s=lock_timeout_s)

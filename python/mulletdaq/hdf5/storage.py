@@ -36,6 +36,9 @@ LIBVER = ("earliest", "v108")
 HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError)
 """What h5py raises when the library fails; which of them depends on the depth at which it did."""
 
+_MISSING_FILTER = ("can't open directory", "required filter")
+"""HDF5's words when it has looked for a filter in vain: in a folder of plugins that is not there, or altogether."""
+
 
 class Storage:
     """An HDF5 file of ours, open for writing by this process alone, changed by whole commits only.
@@ -252,7 +255,10 @@ def _is_locked(error: OSError) -> bool:
 
 def one_line(error: BaseException) -> str:
     """An error's text on one line; HDF5 puts a line break in the middle of its own."""
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    if any(words in text for words in _MISSING_FILTER):
+        text += "; if it is Zstandard's filter that is missing, pip install 'mulletdaq[zstd]' brings it"
+    return text
 
 
 def _make_skeleton(file: Any, creator: str, metadata: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from mulletdaq.hdf5.chain import Earlier
 from mulletdaq.hdf5.columns import Column, columns_of
 from mulletdaq.hdf5.layouts import Batch, BatchLayout
 from mulletdaq.hdf5.ledger import Losses, Run, begin_run, find_run
+from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.statistics import StreamStatistics
 from mulletdaq.ring import Cursor, Loss, RingBuffer
 
@@ -58,9 +59,9 @@ class Stream:
             self.ring.close()
             raise
 
-    def open(self, file: Any, losses: Losses, compression: str | None, metadata: Mapping[str, Any]) -> None:
+    def open(self, file: Any, losses: Losses, filters: Filters, metadata: Mapping[str, Any]) -> None:
         """Take the sink's lock and go on where the file, or the one before it, says; or prepare a new run."""
-        self._compression, self._metadata = compression, metadata
+        self._filters, self._metadata = filters, metadata
         self._take_sink()
         self.bind(file, losses)
         run = self._run or self.earlier.run
@@ -79,7 +80,7 @@ class Stream:
         self._file, self._ledger = file, losses
         self._run = find_run(file, self.ring.stream_id)
         if self._run is not None:
-            self._layout = BatchLayout(file, self._run.stream, self._compression)
+            self._layout = BatchLayout(file, self._run.stream, self._filters)
         self._count()
 
     def move(self, file: Any, losses: Losses) -> None:
@@ -105,7 +106,7 @@ class Stream:
     def _begin_run(self) -> None:
         if self._run is not None or self._content == "none":
             return
-        self._layout = BatchLayout(self._file, self.name, self._compression)
+        self._layout = BatchLayout(self._file, self.name, self._filters)
         self._run = begin_run(
             self._file,
             self.name,

@@ -41,7 +41,10 @@ class HDF5Writer:
     layout
         ``"batches"``: one group a commit.
     compression
-        ``"gzip"`` (with shuffle; every reader has it), ``"lzf"``, or None.
+        ``"gzip"`` (every reader has it), ``"lzf"``, ``"zstd"`` (readers need hdf5plugin or the like), each after the
+        shuffle filter, or None.
+    chunk_rows
+        Rows a chunk of the larger datasets; about 1 MiB by default.
     fsync
         ``"commit"`` puts each commit on the disk, ``"never"`` leaves that to the operating system.
     run_in
@@ -65,6 +68,8 @@ class HDF5Writer:
         If a ring's schema, as far as it is known, or the metadata cannot be stored.
     SchemaError, ValueError
         If a stream's name or an option is not possible.
+    MissingExtraError
+        If ``compression="zstd"`` and hdf5plugin is not installed.
 
     Notes
     -----
@@ -80,6 +85,7 @@ class HDF5Writer:
         flush_interval_s: float = 1.0,
         layout: str = "batches",
         compression: str | None = "gzip",
+        chunk_rows: int | None = None,
         fsync: Literal["commit", "never"] = "commit",
         run_in: Literal["process", "thread"] = "process",
         metadata: Mapping[str, Any] | None = None,
@@ -99,6 +105,7 @@ class HDF5Writer:
             flush_interval_s=flush_interval_s,
             layout=layout,
             compression=compression,
+            chunk_rows=chunk_rows,
             fsync=fsync,
             creator=creator,
             metadata=plain_metadata(metadata or {}),

@@ -42,6 +42,7 @@ def record(
     flush_interval_s: float = 1.0,
     layout: str = "batches",
     compression: str | None = "gzip",
+    chunk_rows: int | None = None,
     fsync: Literal["commit", "never"] = "commit",
     metadata: Mapping[str, Any] | None = None,
     on_full: OnFull = "overwrite",
@@ -68,7 +69,7 @@ def record(
         Memory between the loop and the disk, for each stream.
     flush_interval_s
         Time between commits to the file; a backlog of a quarter ring is committed at once.
-    layout, compression, fsync
+    layout, compression, chunk_rows, fsync
         As for :class:`HDF5Writer`.
     metadata
         Stored with the file; text, numbers, arrays, times, nested dicts of these.
@@ -113,6 +114,7 @@ def record(
             "flush_interval_s": flush_interval_s,
             "layout": layout,
             "compression": compression,
+            "chunk_rows": chunk_rows,
             "fsync": fsync,
             "metadata": metadata,
             "drain_timeout_s": drain_timeout_s,

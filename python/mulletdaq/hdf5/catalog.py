@@ -1,21 +1,30 @@
-"""What is where in a file of ours, for those who read it."""
+"""What is where in a file of ours, for those who read it.
+
+:func:`stream_rows` is the way to the measurements: it reads both layouts alike. The rest tells how the file is made up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.attributes import get_text
+from mulletdaq.hdf5.attributes import get_integer, get_text
+from mulletdaq.hdf5.batch_table import batch_rows
+from mulletdaq.hdf5.columns import columns_of
 from mulletdaq.hdf5.ledger import Run, load_run
 from mulletdaq.hdf5.naming import BATCH_PREFIX, is_batch_name
+from mulletdaq.hdf5.row_reading import Block, BlockBuilder, ChannelFacts, ColumnReader, MessageReader, Stretch
 from mulletdaq.schema import TIMESTAMP
 
 with needs_extra("hdf5"):
     import h5py
     import numpy as np
     import pyarrow as pa
+
+BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,153 @@ class StreamBatches:
 
     def __iter__(self) -> Iterator[Any]:
         return (self.group[name] for name in self.batches)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Rows of a run that were lost before they could be written.
+
+    Attributes
+    ----------
+    run, first_row, rows
+        Which run, the absolute index of the first of them, and how many.
+    cause
+        ``"overwritten"`` or ``"corrupt"``.
+    timestamp_ns
+        When the loss was noticed, ns since the Unix epoch.
+    """
+
+    run: int
+    first_row: int
+    rows: int
+    cause: str
+    timestamp_ns: int
+
+
+@dataclass(frozen=True)
+class StreamRows:
+    """One stream's rows over all its runs, in the order in which they were written, whatever the layout.
+
+    Attributes
+    ----------
+    name
+        The stream's name; empty for a file's only one.
+    runs
+        Its runs, in order. Each may have another schema.
+    gaps
+        What was lost, as the ledger has it.
+
+    Notes
+    -----
+    To be used while the file is open, by one thread. Where something is damaged, reading raises what h5py raises.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    gaps: tuple[Gap, ...]
+    _file: Any
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(run.rows for run in self.runs)
+
+    @property
+    def lost_rows(self) -> int:
+        """How many were lost."""
+        return sum(run.lost_rows for run in self.runs)
+
+    @property
+    def channels(self) -> tuple[ChannelFacts, ...]:
+        """The channels of the newest run, in the order of its schema."""
+        return self.channels_of(self.runs[-1]) if self.runs else ()
+
+    def channels_of(self, run: Run) -> tuple[ChannelFacts, ...]:
+        """The channels of one run."""
+        return _reader(run).channels
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Where the rows lie; of a run with both layouts in its stream, batches come first. Reads no measurements."""
+        own = {run.number: run for run in self.runs}
+        yield from _joined(chain(self._batches(own), self._grown(own)))
+
+    def blocks(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        max_bytes: int = BLOCK_BYTES,
+    ) -> Iterator[Block]:
+        """Read rows, a bounded number at a time.
+
+        Parameters
+        ----------
+        start, stop
+            From which row to before which, counted over all that are in the file, 0 to :attr:`rows`.
+        names
+            Which channels; all by default. A run that has none of them is passed over.
+        max_bytes
+            About how much of the file a block holds; one row at least.
+
+        Yields
+        ------
+        Block
+            Never over a gap or from two runs.
+        """
+        stop = self.rows if stop is None else min(stop, self.rows)
+        readers: dict[int, ColumnReader | MessageReader] = {}
+        first = 0
+        builder = BlockBuilder(max_bytes)
+        for stretch in self.stretches():
+            skipped, wanted = max(0, start - first), min(stretch.rows, stop - first)
+            first += stretch.rows
+            if skipped < wanted:
+                reader = readers.setdefault(stretch.run.number, _reader(stretch.run, names))
+                yield from builder.add(reader, stretch, skipped, wanted)
+            if first >= stop:
+                break
+        yield from builder.finish()
+
+    def _batches(self, own: Mapping[int, Run]) -> Iterator[Stretch]:
+        group = self._file["measurements"]
+        group = group.get(self.name) if self.name else group
+        if not isinstance(group, h5py.Group):
+            return
+        for batch in _stream(self.name, group):
+            run = own.get(get_integer(batch, "run"))
+            if run is not None:
+                yield Stretch(run, get_integer(batch, "first_row"), get_integer(batch, "rows"), batch)
+
+    def _grown(self, own: Mapping[int, Run]) -> Iterator[Stretch]:
+        groups = {number: data_group(self._file, run) for number, run in own.items()}
+        for row in batch_rows(self._file):
+            if row.run in own:
+                yield Stretch(own[row.run], row.first_row, row.rows, groups[row.run], row.dataset_row)
+
+
+def stream_rows(file: Any) -> dict[str, StreamRows]:
+    """The streams of a file of ours by name, in the order in which they began; the way to read measurements.
+
+    Parameters
+    ----------
+    file
+        An open ``h5py.File``, as ``mullet.open`` or :func:`~mulletdaq.hdf5.reading.open_for_reading` gives it.
+
+    Examples
+    --------
+    >>> with mullet.open("experiment_data.h5") as file:
+    ...     for block in stream_rows(file)[""].blocks():
+    ...         print(block.first_row, block.columns["voltage"].mean())
+    """
+    runs = runs_of(file)
+    gaps = _gaps_of(file)
+    names = dict.fromkeys(run.stream for run in runs.values())
+    own = {name: tuple(run for run in runs.values() if run.stream == name) for name in names}
+    return {
+        name: StreamRows(name, own[name], tuple(gap for run in own[name] for gap in gaps.get(run.number, [])), file)
+        for name in names
+    }
 
 
 def streams_of(file: Any) -> list[StreamBatches]:
@@ -46,6 +202,12 @@ def runs_of(file: Any) -> dict[int, Run]:
     """The runs of a file by number."""
     runs = [load_run(group) for group in file["runs"].values()]
     return {run.number: run for run in runs}
+
+
+def data_group(file: Any, run: Run) -> Any:
+    """The group in which a run's datasets grow; None for a run of batches."""
+    path = get_text(run.group, "data")
+    return file.get(path) if path else None
 
 
 def schema_of(run: Run) -> Any:
@@ -73,4 +235,56 @@ def _stream(name: str, group: Any) -> StreamBatches:
     return StreamBatches(name, group, tuple(f"{BATCH_PREFIX}{number:06d}" for number in numbers))
 
 
-__all__ = ["StreamBatches", "holds_stamps", "is_opaque", "runs_of", "schema_of", "streams_of"]
+def _reader(run: Run, names: Sequence[str] | None = None) -> ColumnReader | MessageReader:
+    return MessageReader(names) if is_opaque(run) else ColumnReader(columns_of(schema_of(run)), names)
+
+
+def _joined(stretches: Iterator[Stretch]) -> Iterator[Stretch]:
+    """Stretches that go on where the one before ends, in the same datasets, as one."""
+    last: Stretch | None = None
+    for stretch in stretches:
+        if last is not None and _goes_on(last, stretch):
+            last = Stretch(last.run, last.first_row, last.rows + stretch.rows, last.group, last.start)
+            continue
+        if last is not None:
+            yield last
+        last = stretch
+    if last is not None:
+        yield last
+
+
+def _goes_on(before: Stretch, after: Stretch) -> bool:
+    return (
+        before.group is after.group
+        and before.run is after.run
+        and before.first_row + before.rows == after.first_row
+        and before.start + before.rows == after.start
+    )
+
+
+def _gaps_of(file: Any) -> dict[int, list[Gap]]:
+    losses = file["losses"]
+    if not len(losses):
+        return {}
+    names = ("run", "first_row", "rows", "cause", "timestamp_ns")
+    gaps: dict[int, list[Gap]] = {}
+    for run, first_row, rows, cause, timestamp_ns in zip(*(losses[name][:].tolist() for name in names), strict=True):
+        gaps.setdefault(run, []).append(Gap(run, first_row, rows, cause.decode(), timestamp_ns))
+    return gaps
+
+
+__all__ = [
+    "BLOCK_BYTES",
+    "Block",
+    "Gap",
+    "StreamBatches",
+    "StreamRows",
+    "Stretch",
+    "data_group",
+    "holds_stamps",
+    "is_opaque",
+    "runs_of",
+    "schema_of",
+    "stream_rows",
+    "streams_of",
+]

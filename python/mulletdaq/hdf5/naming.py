@@ -1,18 +1,22 @@
-"""Names of groups in the file."""
+"""Names in the file."""
 
 from __future__ import annotations
 
 from mulletdaq.errors import SchemaError
 
 BATCH_PREFIX = "batch_"
+RUN_PREFIX = "run_"
 RAW_DATA = "raw_data"
 RAW_LENGTHS = "raw_lengths"
+BATCH_TABLE = "batches"
 
 
 def check_stream_name(name: str) -> None:
-    """Raise SchemaError unless ``name`` can be a group beside batches."""
-    if not name.strip(".") or "/" in name or "\0" in name or name.startswith(BATCH_PREFIX):
-        raise SchemaError(f"stream {name!r} cannot be an HDF5 group; use text without '/', not starting with 'batch_'")
+    """Raise SchemaError unless ``name`` can be a group beside batches, and beside the runs of an unnamed stream."""
+    if not name.strip(".") or "/" in name or "\0" in name or name.startswith(BATCH_PREFIX) or is_run_name(name):
+        raise SchemaError(
+            f"stream {name!r} cannot be an HDF5 group; use text without '/', not starting with 'batch_', no 'run_1'"
+        )
 
 
 def batch_name(number: int) -> str:
@@ -25,4 +29,25 @@ def is_batch_name(name: str) -> bool:
     return name.startswith(BATCH_PREFIX) and name.removeprefix(BATCH_PREFIX).isdecimal()
 
 
-__all__ = ["BATCH_PREFIX", "RAW_DATA", "RAW_LENGTHS", "batch_name", "check_stream_name", "is_batch_name"]
+def run_name(number: int) -> str:
+    """Name of a run's group."""
+    return f"{RUN_PREFIX}{number:06d}"
+
+
+def is_run_name(name: str) -> bool:
+    """Whether a group of that name is a run."""
+    return name.startswith(RUN_PREFIX) and name.removeprefix(RUN_PREFIX).isdecimal()
+
+
+__all__ = [
+    "BATCH_PREFIX",
+    "BATCH_TABLE",
+    "RAW_DATA",
+    "RAW_LENGTHS",
+    "RUN_PREFIX",
+    "batch_name",
+    "check_stream_name",
+    "is_batch_name",
+    "is_run_name",
+    "run_name",
+]

@@ -41,12 +41,25 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
 
 
 def batches_of(path: Path, stream: str = "") -> list[dict[str, Any]]:
-    """Every batch of a stream in order: datasets and attributes by name."""
+    """Every batch of a stream in order: datasets and attributes by name, whatever the layout."""
     with h5py.File(path, "r") as file:
+        if "batches" in file:
+            return list(_grown_batches(file, stream))
         group = file["measurements"][stream] if stream else file["measurements"]
         names = sorted(name for name in group if name.startswith("batch_"))
         assert names == [f"batch_{number:06d}" for number in range(1, len(names) + 1)]
         return [{name: data[:] for name, data in group[one].items()} | dict(group[one].attrs) for one in names]
+
+
+def _grown_batches(file: Any, stream: str) -> Iterator[dict[str, Any]]:
+    names = [name.decode() for name in file["batches"].attrs["columns"]]
+    for numbers in file["batches"][:]:
+        row = dict(zip(names, numbers.tolist(), strict=True))
+        run = file[f"runs/run_{row['run']:06d}"]
+        if run.attrs["stream"].decode() == stream:
+            group, start = file[run.attrs["data"]], row.pop("dataset_row")
+            columns = {name: data for name, data in group.items() if isinstance(data, h5py.Dataset)}
+            yield {name: data[start : start + row["rows"]] for name, data in columns.items()} | dict(group.attrs) | row
 
 
 def stored_rows(path: Path, stream: str = "") -> list[int]:

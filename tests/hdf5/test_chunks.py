@@ -26,7 +26,8 @@ class Target:
         self.threads: set[int] = set()
         self._fails_at = fails_at
 
-    def write_direct_chunk(self, offset: tuple[int, ...], data: Any) -> None:
+    def write_direct_chunk(self, offset: tuple[int, ...], data: Any, without: int) -> None:
+        assert not without
         if offset[0] == self._fails_at:
             raise OSError("the disk is full")
         self.written.append((offset, bytes(data)))

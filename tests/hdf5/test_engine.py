@@ -17,7 +17,7 @@ from mulletdaq.hdf5 import stream as stream_module
 from mulletdaq.hdf5.engine import Engine
 from mulletdaq.hdf5.ledger import Annotations
 from mulletdaq.hdf5.messages import Note
-from mulletdaq.hdf5.options import EngineOptions, RingAddress
+from mulletdaq.hdf5.options import LAYOUTS, EngineOptions, RingAddress
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
 from mulletdaq.schema import Channel, arrow_schema
@@ -33,13 +33,13 @@ def options(path: Path, ring: RingBuffer, **other: Any) -> EngineOptions:
     return EngineOptions(str(path), {"": RingAddress(ring.path, ring.stream_id)}, lock_timeout_s=0, **other)
 
 
-@pytest.fixture
-def make_engine() -> Iterator[Callable[..., Engine]]:
-    """Make engines that are closed after the test."""
+@pytest.fixture(params=LAYOUTS)
+def make_engine(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
+    """Make engines of either layout that are closed after the test."""
     engines: list[Engine] = []
 
     def make(*args: Any, **other: Any) -> Engine:
-        engines.append(Engine(options(*args, **other)))
+        engines.append(Engine(options(*args, layout=request.param, **other)))
         return engines[-1]
 
     yield make

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 from mulletdaq.errors import FileFormatError, WriterError
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.chunks import SHARED, Chunk, PackingThreads, padded
-from mulletdaq.hdf5.compressors import Packer, packer_of
+from mulletdaq.hdf5.compressors import BARE, Packer, packer_of
 
 with needs_extra("hdf5"):
     import numpy as np
+
+_WORTHWHILE = 7 / 8
+"""A full chunk is written again, packed, when that saves an eighth of it."""
 
 
 class ChunkedAppender:
@@ -28,6 +31,11 @@ class ChunkedAppender:
         The ``h5py.Dataset``; its filters say how chunks are packed.
     rows
         How many of its rows count, all by default; the next append overwrites those behind.
+    bare
+        Whether an open chunk is written without filters. It then keeps its place in the file and its size, and an
+        append changes only the bytes of its own rows. Once full it stays like that, until somebody packs what
+        :meth:`take_full` gives. In HDF5 2.0 such chunks cannot be read through a file in which they were written
+        since the dataset was opened; everyone else reads them.
     threads
         Which threads pack.
 
@@ -44,14 +52,41 @@ class ChunkedAppender:
     those that are being packed.
     """
 
-    def __init__(self, dataset: Any, rows: int | None = None, *, threads: PackingThreads = SHARED) -> None:
+    def __init__(
+        self, dataset: Any, rows: int | None = None, *, bare: bool = False, threads: PackingThreads = SHARED
+    ) -> None:
         self._threads = threads
+        self._bare = bare
+        self._full: list[Chunk] = []
         self.rebind(dataset, rows)
 
     @property
     def rows(self) -> int:
         """How many rows are in the dataset."""
         return self._rows
+
+    @property
+    def chunk_rows(self) -> int:
+        """How many rows a chunk has."""
+        return int(self._chunk_rows)
+
+    @property
+    def axes(self) -> int:
+        """How many axes the dataset has."""
+        return int(self._dataset.ndim)
+
+    def take_full(self) -> list[Chunk]:
+        """Chunks that are full and were written without filters, since the last call; each is to be packed once.
+
+        The next append to fail, and :meth:`rebind`, forget them: they are read as well as they are.
+        """
+        taken, self._full = self._full, []
+        return taken
+
+    def pack(self, chunk: Chunk) -> Any:
+        """A full chunk as its filters leave it, or None where they save too little to write it again."""
+        packed = self._packer(chunk.rows)
+        return packed if len(packed) <= _WORTHWHILE * chunk.rows.nbytes else None
 
     def rebind(self, dataset: Any, rows: int | None = None) -> None:
         """Go on in a dataset that was opened again; reads the rows of the chunk at its edge, once.
@@ -67,6 +102,8 @@ class ChunkedAppender:
             raise FileFormatError(f"{dataset.name} has {len(dataset)} rows, not the {rows} that it is said to have")
         filled = self._rows % self._chunk_rows
         self._edge: Any = padded(dataset[self._rows - filled : self._rows], self._chunk_rows) if filled else None
+        self._edge_is_bare = bool(filled) and self._bare and self._found_bare(self._rows - filled)
+        self._full = []
 
     def append(self, values: Any) -> None:
         """Append rows, shape (rows, ...).
@@ -83,24 +120,45 @@ class ChunkedAppender:
         """
         append_together([(self, values)], threads=self._threads)
 
+    def _found_bare(self, first_row: int) -> bool:
+        """Whether a chunk is there without filters, or not there at all. A packed one stays packed: were it as long as
+        a bare one, HDF5 would not notice the difference."""
+        place = Chunk(self._dataset, first_row, self._edge).place
+        try:
+            mask, _ = self._dataset.id.read_direct_chunk(place)
+        except (OSError, RuntimeError, ValueError):  # it is not there: the fill value stands for its rows
+            return True
+        return bool(mask == self._packer.all_filters)
+
     def _plan(self, values: Any) -> _Plan:
         values = self._conform(values)
         step, filled = self._chunk_rows, self._rows % self._chunk_rows
-        edge, first_row, chunks = self._edge, self._rows - filled, []
+        edge, first_row = self._edge, self._rows - filled
+        is_bare = self._edge_is_bare
+        full: list[Chunk] = []
+        jobs: list[tuple[Chunk, Packer]] = []
         head = min(len(values), step - filled) if filled else 0
         if head:
             edge[filled : filled + head] = values[:head]  # behind the rows that count, until the plan is adopted
             edge[filled + head :] = np.zeros((), values.dtype)
-            chunks.append(Chunk(self._dataset, first_row, edge))
+            jobs.append(self._job(first_row, edge, is_bare))
+            if is_bare and filled + head == step and self._packer.compress is not None:
+                full.append(Chunk(self._dataset, first_row, edge))
             first_row += step
         for start in range(head, len(values), step):
             edge = values[start : start + step]
+            is_bare = self._bare and len(edge) < step
             if len(edge) < step:
                 edge = padded(edge, step)
-            chunks.append(Chunk(self._dataset, first_row, edge))
+            jobs.append(self._job(first_row, edge, is_bare))
             first_row += step
         rows = self._rows + len(values)
-        return _Plan(self, chunks, rows, edge if rows % step else None)
+        return _Plan(self, jobs, rows, edge if rows % step else None, is_bare, full)
+
+    def _job(self, first_row: int, rows: Any, is_bare: bool) -> tuple[Chunk, Packer]:
+        if is_bare:
+            return Chunk(self._dataset, first_row, rows, self._packer.all_filters), BARE
+        return Chunk(self._dataset, first_row, rows), self._packer
 
     def _conform(self, values: Any) -> Any:
         if self._dataset is None:
@@ -111,18 +169,16 @@ class ChunkedAppender:
             raise ValueError(f"{self._dataset.name} takes values of shape ({expected}), not {values.shape}")
         return values.astype(self._dataset.dtype, casting="equiv", copy=False)
 
-    def _chunks(self, plan: _Plan) -> Iterator[tuple[Chunk, Packer]]:
-        return ((chunk, self._packer) for chunk in plan.chunks)
-
     def _grow(self, plan: _Plan) -> None:
         if len(self._dataset) != plan.rows:
             self._dataset.resize(plan.rows, axis=0)
 
     def _let_go(self) -> None:
-        self._dataset = None
+        self._dataset, self._full = None, []
 
     def _adopt(self, plan: _Plan) -> None:
-        self._rows, self._edge = plan.rows, plan.edge
+        self._rows, self._edge, self._edge_is_bare = plan.rows, plan.edge, plan.edge_is_bare
+        self._full += plan.full
 
 
 @dataclass(frozen=True)
@@ -130,9 +186,11 @@ class _Plan:
     """What one append is to write, and what the appender then keeps."""
 
     appender: ChunkedAppender
-    chunks: list[Chunk]
+    jobs: list[tuple[Chunk, Packer]]
     rows: int
     edge: Any
+    edge_is_bare: bool
+    full: list[Chunk]
 
 
 def append_together(appends: Iterable[tuple[ChunkedAppender, Any]], *, threads: PackingThreads = SHARED) -> None:
@@ -161,7 +219,7 @@ def append_together(appends: Iterable[tuple[ChunkedAppender, Any]], *, threads: 
     try:
         for plan in plans:
             plan.appender._grow(plan)
-        threads.write(chain.from_iterable(plan.appender._chunks(plan) for plan in plans))
+        threads.write(chain.from_iterable(plan.jobs for plan in plans))
     except BaseException:
         for plan in plans:
             plan.appender._let_go()

@@ -7,11 +7,16 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from mulletdaq.extras import needs_extra
+from mulletdaq.hdf5.appender import ChunkedAppender
+from mulletdaq.hdf5.attributes import set_attributes
+from mulletdaq.hdf5.filters import make_growing
 from mulletdaq.hdf5.naming import BATCH_TABLE
+from mulletdaq.hdf5.options import Filters
 
 with needs_extra("hdf5"):
     import numpy as np
 
+_CHUNK_ROWS = 128
 _BLOCK_ROWS = 1 << 16
 
 
@@ -65,10 +70,36 @@ def count_batches(file: Any, runs: set[int]) -> int:
     return sum(int(np.isin(block[:, 0], wanted).sum()) for block in _blocks(file))
 
 
+class BatchTable:
+    """The table of an open file, made with its first row.
+
+    Parameters
+    ----------
+    file
+        The ``h5py.File``.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._appender: ChunkedAppender | None = None
+
+    def append(self, row: BatchRow) -> None:
+        """Enter a batch."""
+        if self._appender is None:
+            self._appender = ChunkedAppender(self._file[BATCH_TABLE] if BATCH_TABLE in self._file else self._make())
+        self._appender.append(np.array([row.numbers()], np.int64))
+
+    def _make(self) -> Any:
+        filters = Filters(None, _CHUNK_ROWS)
+        table = make_growing(self._file, BATCH_TABLE, np.int64, (len(BATCH_COLUMNS),), filters)
+        set_attributes(table, columns=list(BATCH_COLUMNS), description="batches of the datasets that grow")
+        return table
+
+
 def _blocks(file: Any) -> Iterator[Any]:
     table = file.get(BATCH_TABLE)
     for start in range(0, 0 if table is None else len(table), _BLOCK_ROWS):
         yield table[start : start + _BLOCK_ROWS]
 
 
-__all__ = ["BATCH_COLUMNS", "BatchRow", "batch_rows", "count_batches"]
+__all__ = ["BATCH_COLUMNS", "BatchRow", "BatchTable", "batch_rows", "count_batches"]

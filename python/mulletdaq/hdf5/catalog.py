@@ -13,16 +13,15 @@ from typing import Any
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.attributes import get_integer, get_text
 from mulletdaq.hdf5.batch_table import batch_rows
-from mulletdaq.hdf5.columns import columns_of
-from mulletdaq.hdf5.ledger import Run, load_run
-from mulletdaq.hdf5.naming import BATCH_PREFIX, is_batch_name
+from mulletdaq.hdf5.columns import Column, columns_of
+from mulletdaq.hdf5.ledger import Run, data_path, is_opaque, load_run, schema_of
+from mulletdaq.hdf5.naming import BATCH_PREFIX, RAW_DATA, RAW_LENGTHS, is_batch_name, is_run_name
 from mulletdaq.hdf5.row_reading import Block, BlockBuilder, ChannelFacts, ColumnReader, MessageReader, Stretch
 from mulletdaq.schema import TIMESTAMP
 
 with needs_extra("hdf5"):
     import h5py
     import numpy as np
-    import pyarrow as pa
 
 BLOCK_BYTES = 16 << 20
 
@@ -37,6 +36,28 @@ class StreamBatches:
 
     def __iter__(self) -> Iterator[Any]:
         return (self.group[name] for name in self.batches)
+
+
+@dataclass(frozen=True)
+class GrownData:
+    """Datasets that grow: the stream's name, their group (None if it is not there), the runs that share them."""
+
+    name: str
+    path: str
+    group: Any
+    runs: tuple[Run, ...]
+
+    @property
+    def columns(self) -> list[Column] | None:
+        """What they are stored as; None for opaque bytes."""
+        run = self.runs[0]
+        return None if is_opaque(run) else columns_of(schema_of(run), growing=True)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns in the group; it may hold other groups too."""
+        columns = self.columns
+        return (RAW_DATA, RAW_LENGTHS, TIMESTAMP) if columns is None else tuple(column.name for column in columns)
 
 
 @dataclass(frozen=True)
@@ -156,9 +177,9 @@ class StreamRows:
                 yield Stretch(run, get_integer(batch, "first_row"), get_integer(batch, "rows"), batch)
 
     def _grown(self, own: Mapping[int, Run]) -> Iterator[Stretch]:
-        groups = {number: data_group(self._file, run) for number, run in own.items()}
+        groups = {number: self._file[path] for number, run in own.items() if (path := data_path(run))}
         for row in batch_rows(self._file):
-            if row.run in own:
+            if row.run in groups:
                 yield Stretch(own[row.run], row.first_row, row.rows, groups[row.run], row.dataset_row)
 
 
@@ -187,39 +208,36 @@ def stream_rows(file: Any) -> dict[str, StreamRows]:
 
 
 def streams_of(file: Any) -> list[StreamBatches]:
-    """The streams of a file: the unnamed one if it has batches, then the named ones."""
+    """The streams of a file that have batches: the unnamed one, then the named ones; one without where none has."""
     measurements = file["measurements"]
-    unnamed = _stream("", measurements)
-    named = [
-        _stream(name, group)
-        for name, group in ((name, measurements[name]) for name in measurements if not is_batch_name(name))
-        if isinstance(group, h5py.Group)
+    runs = runs_of(file).values()
+    named = {run.stream for run in runs if run.stream and not data_path(run)}
+    found = [_stream("", measurements)]
+    for name in measurements:
+        group = None if is_batch_name(name) or is_run_name(name) else measurements.get(name)
+        if isinstance(group, h5py.Group) and (name in named or any(map(is_batch_name, group))):
+            found.append(_stream(name, group))
+    needed = len(found) == 1 and not any(map(data_path, runs))
+    return found if found[0].batches or needed else found[1:]
+
+
+def grown_of(file: Any) -> list[GrownData]:
+    """The growing datasets of a file, in the order in which they began."""
+    shared: dict[str, list[Run]] = {}
+    for run in runs_of(file).values():
+        if path := data_path(run):
+            shared.setdefault(path, []).append(run)
+    groups = {path: file.get(path) for path in shared}
+    return [
+        GrownData(runs[0].stream, path, groups[path] if isinstance(groups[path], h5py.Group) else None, tuple(runs))
+        for path, runs in shared.items()
     ]
-    return [unnamed, *named] if unnamed.batches or not named else named
 
 
 def runs_of(file: Any) -> dict[int, Run]:
     """The runs of a file by number."""
     runs = [load_run(group) for group in file["runs"].values()]
     return {run.number: run for run in runs}
-
-
-def data_group(file: Any, run: Run) -> Any:
-    """The group in which a run's datasets grow; None for a run of batches."""
-    path = get_text(run.group, "data")
-    return file.get(path) if path else None
-
-
-def schema_of(run: Run) -> Any:
-    """The ``pyarrow.Schema`` of a run; None for opaque bytes."""
-    if "schema" not in run.group:
-        return None
-    return pa.ipc.read_schema(pa.py_buffer(run.group["schema"][:].tobytes()))
-
-
-def is_opaque(run: Run) -> bool:
-    """Whether the run holds opaque bytes."""
-    return get_text(run.group, "content") == "opaque"
 
 
 def holds_stamps(batch: Any) -> bool:
@@ -277,10 +295,12 @@ __all__ = [
     "BLOCK_BYTES",
     "Block",
     "Gap",
+    "GrownData",
     "StreamBatches",
     "StreamRows",
     "Stretch",
-    "data_group",
+    "data_path",
+    "grown_of",
     "holds_stamps",
     "is_opaque",
     "runs_of",

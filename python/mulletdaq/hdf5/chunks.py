@@ -60,15 +60,23 @@ class Chunk:
         Where it goes, a multiple of the chunk's rows.
     rows
         Exactly as many rows as a chunk has; those beyond the dataset's end are padding.
+    without
+        Which of the dataset's filters are left out, a bit for each, noted in the file: HDF5's filter mask.
     """
 
     dataset: Any
     first_row: int
     rows: Any
+    without: int = 0
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Where it begins, on all axes."""
+        return (self.first_row, *(0 for _ in self.rows.shape[1:]))
 
     def write(self, packed: Any) -> None:
         """Write it as it stands, past HDF5's filters and its cache."""
-        self.dataset.id.write_direct_chunk((self.first_row, *(0 for _ in self.rows.shape[1:])), packed)
+        self.dataset.id.write_direct_chunk(self.place, packed, self.without)
 
 
 class PackingThreads:

@@ -8,15 +8,21 @@ from typing import Any
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.attributes import get_text
 from mulletdaq.hdf5.columns import Column
+from mulletdaq.hdf5.naming import RAW_DATA, RAW_LENGTHS
 from mulletdaq.hdf5.parts import OFFSETS, VALUES, Bytes, List, Node, Numbers, Struct
+from mulletdaq.schema import TIMESTAMP
 
 with needs_extra("hdf5"):
     import h5py
     import numpy as np
 
 
-def check_columns(batch: Any, rows: int, columns: list[Column]) -> Iterator[str]:
-    """Problems of a batch whose run has these columns.
+_OPAQUE_DTYPES = {RAW_DATA: "uint8", RAW_LENGTHS: "uint64", TIMESTAMP: "int64"}
+_BLOCK_ROWS = 1 << 20
+
+
+def check_columns(batch: Any, rows: int, columns: list[Column], others: Set[str] = frozenset()) -> Iterator[str]:
+    """Problems of a batch, or of datasets that grow, whose run has these columns.
 
     Parameters
     ----------
@@ -24,8 +30,22 @@ def check_columns(batch: Any, rows: int, columns: list[Column]) -> Iterator[str]
         The ``h5py.Group``.
     rows
         How many each column must have.
+    others
+        Names in the group that are no columns and belong there.
     """
-    yield from _check_fields(batch, batch, [column.node for column in columns], rows)
+    yield from _check_fields(batch, batch, [column.node for column in columns], rows, others)
+
+
+def check_messages(batch: Any, rows: int, others: Set[str] = frozenset()) -> Iterator[str]:
+    """The same for opaque messages."""
+    shapes = dict.fromkeys(_OPAQUE_DTYPES, (rows,))
+    if RAW_LENGTHS in batch:
+        lengths = batch[RAW_LENGTHS]
+        starts = range(0, len(lengths), _BLOCK_ROWS)
+        shapes[RAW_DATA] = (sum(int(lengths[start : start + _BLOCK_ROWS].sum()) for start in starts),)
+    yield from check_names(batch, set(_OPAQUE_DTYPES), others)
+    for name in batch.keys() & _OPAQUE_DTYPES.keys():
+        yield from check_dataset(batch, name, _OPAQUE_DTYPES[name], shapes[name])
 
 
 def check_names(group: Any, expected: Set[str], allowed: Set[str] = frozenset()) -> Iterator[str]:
@@ -49,10 +69,12 @@ def check_dataset(batch: Any, path: str, dtype: str, shape: tuple[int, ...]) -> 
         yield f"{dataset.name}: shape is {dataset.shape}, expected {shape}"
 
 
-def _check_fields(batch: Any, group: Any, nodes: list[Node], entries: int) -> Iterator[str]:
+def _check_fields(
+    batch: Any, group: Any, nodes: list[Node], entries: int, others: Set[str] = frozenset()
+) -> Iterator[str]:
     """Nodes that lie side by side in a group."""
     names = {_name(node.path) for node in nodes}
-    yield from check_names(group, names, {_name(node.mask) for node in nodes})
+    yield from check_names(group, names, {_name(node.mask) for node in nodes} | others)
     for node in nodes:
         if _name(node.path) in group:
             yield from _check_node(batch, node, entries)
@@ -85,13 +107,24 @@ def _check_ragged(batch: Any, node: Node, entries: int) -> Iterator[str]:
     yield from wrong
     if wrong:
         return
-    places = batch[offsets][:]
-    if places[0] != 0 or np.any(places[1:] < places[:-1]):
+    if not _increasing(batch[offsets]):
         yield f"{batch[offsets].name}: offsets must begin with 0 and never decrease"
-    elif isinstance(node, List):
-        yield from _check_node(batch, node.item, int(places[-1]))
+        return
+    count = int(batch[offsets][-1])
+    if isinstance(node, List):
+        yield from _check_node(batch, node.item, count)
     else:
-        yield from check_dataset(batch, f"{node.path}/{VALUES}", "uint8", (int(places[-1]),))
+        yield from check_dataset(batch, f"{node.path}/{VALUES}", "uint8", (count,))
+
+
+def _increasing(offsets: Any) -> bool:
+    last = 0
+    for start in range(0, len(offsets), _BLOCK_ROWS):
+        places = np.concatenate([[last], offsets[start : start + _BLOCK_ROWS]])
+        if (start == 0 and places[1] != 0) or np.any(places[1:] < places[:-1]):
+            return False
+        last = int(places[-1])
+    return True
 
 
 def _check_mask(batch: Any, node: Node, shape: tuple[int, ...]) -> Iterator[str]:
@@ -111,4 +144,4 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-__all__ = ["check_columns", "check_dataset", "check_names"]
+__all__ = ["check_columns", "check_dataset", "check_messages", "check_names"]

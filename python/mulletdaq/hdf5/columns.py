@@ -13,6 +13,7 @@ from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.attributes import MAX_ATTRIBUTE_BYTES, set_attribute
 from mulletdaq.hdf5.decoding import Codec, from_bits, from_bool8, from_decimals, from_fixed_binary, raw
 from mulletdaq.hdf5.filters import write_dataset
+from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.parts import OFFSETS, VALUES, Bytes, List, Node, Numbers, Part, Struct
 from mulletdaq.schema import field_description, field_unit
 
@@ -63,15 +64,20 @@ class Column:
         """
         return self.node.parts(pieces)
 
-    def write(self, group: Any, pieces: Sequence[Any], compression: str | None) -> None:
+    def write(self, group: Any, pieces: Sequence[Any], compression: Filters | str | None) -> None:
         """Write the column of one batch into its group."""
         for part in self.parts(pieces):
-            if part.kind == "group":
-                target = group.create_group(part.path)
-            else:
-                target = write_dataset(group, part.path, part.values, compression)
-            for name, text in part.attributes.items():
-                set_attribute(target, name, text)
+            write_part(group, part, compression)
+
+
+def write_part(group: Any, part: Part, compression: Filters | str | None) -> None:
+    """Store one part of a batch in its group."""
+    if part.kind == "group":
+        target = group.create_group(part.path)
+    else:
+        target = write_dataset(group, part.path, part.values, compression)
+    for name, text in part.attributes.items():
+        set_attribute(target, name, text)
 
 
 def columns_of(schema: Any, *, growing: bool = False) -> list[Column]:
@@ -309,4 +315,4 @@ def _kind(type_: Any) -> str:
     return str(type_).partition("<")[0]
 
 
-__all__ = ["Column", "columns_of"]
+__all__ = ["Column", "columns_of", "write_part"]

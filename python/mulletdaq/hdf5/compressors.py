@@ -78,6 +78,11 @@ class Packer:
     shuffle: bool
     compress: Callable[[Any], Any] | None
 
+    @property
+    def all_filters(self) -> int:
+        """A filter mask that leaves them all out."""
+        return (1 << (self.shuffle + (self.compress is not None))) - 1
+
     def __call__(self, rows: Any) -> Any:
         """The rows of one whole chunk as they stand in the file, all filters applied.
 
@@ -115,6 +120,9 @@ def packer_of(dataset: Any) -> Packer:
         f"{dataset.name} has the HDF5 filters {numbers}, which are not written here; use another file"
     )
 
+
+BARE = Packer(False, None)
+"""Leaves rows as they are."""
 
 _WORDS = {2: "<u2", 4: "<u4", 8: "<u8"}
 
@@ -209,4 +217,4 @@ def _lzf_through_h5py(plain: Any) -> bytes:
         return b"" if mask else bytes(packed)
 
 
-__all__ = ["Packer", "dataset_options", "load_zstd_filter", "packer_of", "shuffled"]
+__all__ = ["BARE", "Packer", "dataset_options", "load_zstd_filter", "packer_of", "shuffled"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from mulletdaq.errors import FileFormatError
 from mulletdaq.hdf5.attributes import get_integer, get_text, read_metadata
-from mulletdaq.hdf5.catalog import StreamBatches, holds_stamps, runs_of, streams_of
+from mulletdaq.hdf5.batch_table import count_batches
+from mulletdaq.hdf5.catalog import GrownData, StreamBatches, grown_of, holds_stamps, runs_of, streams_of
 from mulletdaq.hdf5.ledger import Run
 from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.hdf5.storage import iso_time, one_line
@@ -100,7 +101,7 @@ def _describe(path: str, file: Any) -> FileDescription:
         creator=get_text(file, "creator"),
         start=get_text(file, "start"),
         metadata=_plain(read_metadata(file)),
-        streams=tuple(_describe_stream(stream, runs) for stream in streams_of(file)),
+        streams=tuple(_describe_streams(file, runs)),
         runs=tuple(_describe_run(run) for run in runs.values()),
         annotations=0 if notes is None else len(notes),
     )
@@ -118,35 +119,57 @@ def _describe_run(run: Run) -> RunDescription:
     return RunDescription(run.number, run.stream, start, host, run.rows, run.lost_rows)
 
 
-def _describe_stream(stream: StreamBatches, runs: dict[int, Run]) -> StreamDescription:
-    own = [run for run in runs.values() if run.stream == stream.name]
+def _describe_streams(file: Any, runs: dict[int, Run]) -> Iterator[StreamDescription]:
+    """Each stream once, though some of its runs may be batches and others datasets that grow."""
+    batches = {stream.name: stream for stream in streams_of(file)}
+    grown: dict[str, list[GrownData]] = {}
+    for data in grown_of(file):
+        grown.setdefault(data.name, []).append(data)
+    for name in dict.fromkeys([*batches, *grown]):
+        own = [run for run in runs.values() if run.stream == name]
+        count = count_batches(file, {run.number for run in own})
+        members = [*_members(batches.get(name))] + [(data.group, data.names) for data in grown.get(name, [])]
+        yield _describe_stream(name, own, count + len(batches[name].batches if name in batches else ()), members)
+
+
+def _members(stream: StreamBatches | None) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """The first batch and the last, with the names of what is in them."""
+    if stream is not None and stream.batches:
+        for name in (stream.batches[0], stream.batches[-1]):
+            yield stream.group[name], tuple(stream.group[name])
+
+
+def _describe_stream(
+    name: str, runs: list[Run], batches: int, members: list[tuple[Any, tuple[str, ...]]]
+) -> StreamDescription:
     first_ns = last_ns = None
     channels: tuple[ChannelDescription, ...] = ()
-    if stream.batches:
-        first, last = stream.group[stream.batches[0]], stream.group[stream.batches[-1]]
-        channels = tuple(_describe_channel(path, dataset) for path, dataset in _channels(last))
+    members = [(group, names) for group, names in members if any(one in group for one in names)]
+    if members:
+        first, last = members[0][0], members[-1][0]
+        channels = tuple(_describe_channel(path, dataset) for path, dataset in _channels(*members[-1]))
         if holds_stamps(first) and holds_stamps(last):
             first_ns, last_ns = int(first[TIMESTAMP][0]), int(last[TIMESTAMP][-1])
     return StreamDescription(
-        name=stream.name,
-        batches=len(stream.batches),
-        rows=sum(run.rows for run in own),
-        lost_rows=sum(run.lost_rows for run in own),
+        name=name,
+        batches=batches,
+        rows=sum(run.rows for run in runs),
+        lost_rows=sum(run.lost_rows for run in runs),
         channels=channels,
         first_ns=first_ns,
         last_ns=last_ns,
     )
 
 
-def _channels(group: Any) -> Iterator[tuple[str, Any]]:
+def _channels(group: Any, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """The datasets of a batch, in its subgroups too, by path; masks and offsets belong to them and are left out."""
-    members = dict(group.items())
+    members = {name: group[name] for name in names if name in group}
     helpers = {get_text(member, role) for member in members.values() for role in ("valid", "offsets")}
     for name, member in members.items():
         if name in helpers:
             continue
         if hasattr(member, "keys"):
-            yield from ((f"{name}/{path}", dataset) for path, dataset in _channels(member))
+            yield from ((f"{name}/{path}", dataset) for path, dataset in _channels(member, member))
         else:
             yield name, member
 

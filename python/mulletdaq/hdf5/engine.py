@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from mulletdaq.errors import FileFormatError, FileWriteError, MulletError, RingError, WriterError
+from mulletdaq.hdf5.batch_table import BatchTable
 from mulletdaq.hdf5.chain import Earlier, continue_chain, open_chain
 from mulletdaq.hdf5.journal import JournalStatistics, undisturbed
 from mulletdaq.hdf5.ledger import Annotations, Losses
@@ -18,6 +19,9 @@ from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line
 from mulletdaq.hdf5.stream import Stream
 
 _ALL_ROWS = 1 << 62
+_LEAST_PAGES = 44
+_PAGES_A_DATASET = 2.5
+"""Up to so many pages of the journal a commit may change to compress what was left for later."""
 
 
 class Engine:
@@ -44,7 +48,7 @@ class Engine:
         self._streams: list[Stream] = []
         try:
             for name, ring in options.rings.items():
-                self._streams.append(Stream(name, ring.path, ring.stream_id))
+                self._streams.append(Stream(name, ring.path, ring.stream_id, options.layout))
             self._chain = open_chain(options.path, self._stream_ids, self._open_storage)
         except BaseException:
             for stream in self._streams:
@@ -100,11 +104,12 @@ class Engine:
                 self._roll_back()
             self._collect(until)
             if not self._unwritten():
-                self._persisted_until_ns = began_ns
+                self._persisted_until_ns = self._began_ns = began_ns
                 return False
             try:
                 with self._write_errors():
                     self._write()
+                    self._pack()
                     self._chain.storage.commit()
             except BaseException:
                 self._broken = True
@@ -115,7 +120,7 @@ class Engine:
                     raise
             else:
                 self._committed()
-        self._persisted_until_ns = began_ns
+        self._persisted_until_ns = self._persisted_until(began_ns)
         return True
 
     def apply(self) -> None:
@@ -141,7 +146,7 @@ class Engine:
             self._look_up_earlier()
             self._bind_ledgers()
             for stream in self._streams:
-                stream.move(self._chain.storage.file, self._losses)
+                stream.move(self._chain.storage.file, self._losses, self._table)
         return True
 
     def drain(self, rows: Mapping[str, int], timeout_s: float | None = None) -> None:
@@ -265,13 +270,13 @@ class Engine:
     def _open_streams(self) -> None:
         storage = self._chain.storage
         run_metadata = {} if storage.created else self.options.metadata
-        self._persisted_until_ns = time.time_ns()
+        self._persisted_until_ns = self._began_ns = time.time_ns()
         with undisturbed():
             try:
                 self._look_up_earlier()
                 self._bind_ledgers()
                 for stream in self._streams:
-                    stream.open(storage.file, self._losses, self.options.filters, run_metadata)
+                    stream.open(storage.file, self._losses, self._table, self.options.filters, run_metadata)
             except MulletError:
                 raise
             except HDF5_ERRORS as error:
@@ -288,6 +293,7 @@ class Engine:
     def _bind_ledgers(self) -> None:
         self._losses = Losses(self._chain.storage.file)
         self._annotations = Annotations(self._chain.storage.file)
+        self._table = BatchTable(self._chain.storage.file)
 
     def _roll_back(self) -> bool:
         """Go back to the last commit, which the failed one may be after all: whether it is."""
@@ -295,7 +301,7 @@ class Engine:
             stands = self._chain.storage.roll_back()
             self._bind_ledgers()
             for stream in self._streams:
-                stream.bind(self._chain.storage.file, self._losses)
+                stream.bind(self._chain.storage.file, self._losses, self._table)
         self._broken = False
         if stands:
             self._committed()
@@ -318,6 +324,20 @@ class Engine:
         for note in self._notes:
             if not (note.again and self._annotations.has(note)):
                 self._annotations.append(note, runs)
+
+    def _pack(self) -> None:
+        """Compress what streams left for later, with the pages of the journal that this commit leaves over."""
+        packing = [stream for stream in self._streams if stream.packs]
+        if packing:
+            datasets = sum(stream.datasets for stream in self._streams)
+            pages = max(_LEAST_PAGES, _PAGES_A_DATASET * datasets) - self._chain.storage.pages_under_way()
+            for stream in packing:
+                pages -= stream.pack(pages)
+
+    def _persisted_until(self, began_ns: int) -> int:
+        """Until when all is in the file: until this commit began, or, where rows are held back, the one before."""
+        before_ns, self._began_ns = self._began_ns, began_ns
+        return before_ns if any(stream.holds_back for stream in self._living_streams()) else began_ns
 
     def _committed(self) -> None:
         for stream in self._streams:

@@ -75,6 +75,7 @@ def make_growing(
     filters: Filters | None = None,
     *,
     expected_rows: int | None = None,
+    fill: Any = None,
 ) -> Any:
     """Make an empty dataset whose first axis grows, for a :class:`~mulletdaq.hdf5.appender.ChunkedAppender`.
 
@@ -88,6 +89,8 @@ def make_growing(
         How to store it; gzip and chunks of about 1 MiB by default.
     expected_rows
         How many rows will come, if that is known; a short or slow stream gets smaller chunks.
+    fill
+        What rows that are never written read as; 0 by default.
 
     Raises
     ------
@@ -103,6 +106,7 @@ def make_growing(
         maxshape=(None, *row_shape),
         dtype=dtype,
         chunks=(chunk_rows, *row_shape),
+        fillvalue=fill,
         **dataset_options(filters.compression),
     )
 

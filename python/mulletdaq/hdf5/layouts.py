@@ -1,18 +1,21 @@
-"""How a stream's rows lie in the file: one group a batch."""
+"""How a stream's rows lie in the file: what every layout does, and the one with a group a batch."""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mulletdaq.errors import SchemaError
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.attributes import set_attribute, set_attributes
-from mulletdaq.hdf5.columns import Column
-from mulletdaq.hdf5.filters import write_dataset
+from mulletdaq.hdf5.attributes import get_text, set_attributes
+from mulletdaq.hdf5.columns import Column, write_part
 from mulletdaq.hdf5.ledger import Run
 from mulletdaq.hdf5.naming import BATCH_PREFIX, RAW_DATA, RAW_LENGTHS, batch_name, is_batch_name
 from mulletdaq.hdf5.options import Filters
+from mulletdaq.hdf5.parts import Part
 from mulletdaq.hdf5.storage import make_ordered_group
 from mulletdaq.schema import TIMESTAMP
 
@@ -44,8 +47,52 @@ class Batch:
     pieces: list[Any] = field(default_factory=list)
     nbytes: int = 0
 
+    def parts(self, columns: list[Column] | None) -> list[Part]:
+        """What the rows become; ``columns`` is None for opaque bytes."""
+        if columns is None:
+            return _message_parts(self.pieces)
+        pieces = [[piece.column(index) for piece in self.pieces] for index in range(len(columns))]
+        return [part for column, own in zip(columns, pieces, strict=True) for part in column.parts(own)]
 
-class BatchLayout:
+
+class Layout(ABC):
+    """Where one stream's rows go."""
+
+    @property
+    @abstractmethod
+    def batches(self) -> int:
+        """How many batches of the stream there are, of all its runs."""
+
+    @abstractmethod
+    def append(self, run: Run, batch: Batch) -> None:
+        """Write one batch.
+
+        Raises
+        ------
+        OSError, RuntimeError
+            Whatever HDF5 raises; the layout is of no use then, and is made anew when the file is opened again.
+        """
+
+    def rows_now(self, available: int) -> int:
+        """How many of the rows that are there a commit should take; the others wait for the next."""
+        return available
+
+    @property
+    def datasets(self) -> int:
+        """How many datasets grow with each batch."""
+        return 0
+
+    @property
+    def packs(self) -> bool:
+        """Whether :meth:`pack` has something to do."""
+        return False
+
+    def pack(self, pages: float) -> int:
+        """Compress what was left for later, at the cost of at most so many pages of the journal; how many it cost."""
+        return 0
+
+
+class BatchLayout(Layout):
     """One stream's batches: ``measurements/batch_000001`` and on, or under ``measurements/<stream>``.
 
     Parameters
@@ -54,24 +101,26 @@ class BatchLayout:
         The open ``h5py.File``.
     stream
         Name of the stream; empty for a file's only one.
+    columns
+        Of the stream; None for opaque bytes.
     filters
         How the larger datasets are stored.
     """
 
-    def __init__(self, file: Any, stream: str, filters: Filters) -> None:
-        measurements = file["measurements"]
-        if not stream:
-            self._group = measurements
-        elif stream in measurements:
-            self._group = measurements[stream]
-        else:
-            self._group = make_ordered_group(measurements, stream)
-        self._filters: Any = filters  # columns hand it on as it is
-        self.last_number = _last_number(self._group)
+    def __init__(self, file: Any, stream: str, columns: list[Column] | None, filters: Filters) -> None:
+        self._group = stream_group(file, stream)
+        self._columns = columns
+        self._filters = filters
+        self._last_number = _last_number(self._group)
 
-    def append(self, run: Run, columns: list[Column] | None, batch: Batch) -> None:
-        """Write one batch; ``columns`` is None for opaque bytes."""
-        group = self._group.create_group(batch_name(self.last_number + 1))
+    @property
+    def batches(self) -> int:
+        """See :class:`Layout`."""
+        return self._last_number
+
+    def append(self, run: Run, batch: Batch) -> None:
+        """See :class:`Layout`."""
+        group = self._group.create_group(batch_name(self._last_number + 1))
         set_attributes(
             group,
             ring_tail=np.int64(batch.ring_position),
@@ -82,27 +131,47 @@ class BatchLayout:
             rows=np.int64(batch.rows),
             lost_rows=np.int64(batch.lost_rows),
         )
-        if columns is None:
-            self._write_messages(group, batch)
-        else:
-            self._write_columns(group, columns, batch)
-        self.last_number += 1
+        for part in batch.parts(self._columns):
+            write_part(group, part, self._filters)
+        set_attributes(group, **plot_of(self._columns))
+        self._last_number += 1
 
-    def _write_columns(self, group: Any, columns: list[Column], batch: Batch) -> None:
-        for index, column in enumerate(columns):
-            column.write(group, [piece.column(index) for piece in batch.pieces], self._filters)
-        set_attributes(group, **_plot_of(columns))
 
-    def _write_messages(self, group: Any, batch: Batch) -> None:
-        stamps, messages = zip(*batch.pieces, strict=True)
-        joined = np.frombuffer(b"".join(messages), np.uint8)
-        write_dataset(group, RAW_DATA, joined, self._filters)
-        lengths = np.array([len(message) for message in messages], np.uint64)
-        dataset = write_dataset(group, RAW_LENGTHS, lengths, self._filters)
-        set_attribute(dataset, "description", f"bytes of each message in {RAW_DATA}")
-        dataset = write_dataset(group, TIMESTAMP, np.array(stamps, np.int64), self._filters)
-        set_attribute(dataset, "units", "ns")
-        set_attributes(group, NX_class="NXdata", signal=RAW_DATA)
+def stream_group(file: Any, stream: str) -> Any:
+    """The group of a stream, made if it is missing.
+
+    Raises
+    ------
+    SchemaError
+        If a column of an unnamed stream has its place.
+    """
+    measurements = file["measurements"]
+    if not stream:
+        return measurements
+    check_place(file, stream)
+    return measurements[stream] if stream in measurements else make_ordered_group(measurements, stream)
+
+
+def check_place(file: Any, stream: str) -> None:
+    """Raise SchemaError if a column of an unnamed stream lies where a stream's group would."""
+    measurements = file["measurements"]
+    if stream in measurements and not _has_run(file, stream):
+        raise SchemaError(f"stream {stream!r} cannot lie beside a column of that name; rename it, or use another file")
+
+
+def _has_run(file: Any, stream: str) -> bool:
+    return any(get_text(run, "stream") == stream for run in file["runs"].values())
+
+
+def _message_parts(pieces: Sequence[tuple[int, bytes]]) -> list[Part]:
+    stamps, messages = zip(*pieces, strict=True)
+    lengths = np.array([len(message) for message in messages], np.uint64)
+    text = f"bytes of each message in {RAW_DATA}"
+    return [
+        Part(RAW_DATA, "values", RAW_LENGTHS, np.frombuffer(b"".join(messages), np.uint8), {}),
+        Part(RAW_LENGTHS, "values", "", lengths, {"description": text}),
+        Part(TIMESTAMP, "values", "", np.array(stamps, np.int64), {"units": "ns"}),
+    ]
 
 
 def _last_number(group: Any) -> int:
@@ -120,8 +189,10 @@ def _last_number(group: Any) -> int:
     return newest[0]
 
 
-def _plot_of(columns: list[Column]) -> dict[str, str | list[str]]:
+def plot_of(columns: list[Column] | None) -> dict[str, str | list[str]]:
     """NXdata attributes: the first column of numbers over time; none where one of the two is missing."""
+    if columns is None:
+        return {"NX_class": "NXdata", "signal": RAW_DATA}
     plottable = {column.name: column for column in columns if column.plottable}
     stamps = plottable.pop(TIMESTAMP, None)
     signal = next(iter(plottable.values()), None)
@@ -131,4 +202,4 @@ def _plot_of(columns: list[Column]) -> dict[str, str | list[str]]:
     return {"NX_class": "NXdata", "signal": signal.name, "axes": axes}
 
 
-__all__ = ["Batch", "BatchLayout"]
+__all__ = ["Batch", "BatchLayout", "Layout", "check_place", "plot_of", "stream_group"]

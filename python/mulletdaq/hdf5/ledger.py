@@ -17,14 +17,19 @@ from mulletdaq.hdf5.attributes import (
     write_metadata,
 )
 from mulletdaq.hdf5.messages import Note
+from mulletdaq.hdf5.naming import run_name
 from mulletdaq.hdf5.storage import iso_time
 
 with needs_extra("hdf5"):
     import h5py
     import numpy as np
+    import pyarrow as pa
 
 if TYPE_CHECKING:
     from mulletdaq.ring import Loss
+
+DATA = "data"
+"""Attribute of a run: the group of its datasets, if they grow."""
 
 _TABLE_CHUNK_ROWS = 128
 _NEWEST_NOTES = 1000
@@ -79,6 +84,23 @@ def load_run(group: Any) -> Run:
     )
 
 
+def schema_of(run: Run) -> Any:
+    """The ``pyarrow.Schema`` of a run; None for opaque bytes."""
+    if "schema" not in run.group:
+        return None
+    return pa.ipc.read_schema(pa.py_buffer(run.group["schema"][:].tobytes()))
+
+
+def is_opaque(run: Run) -> bool:
+    """Whether the run holds opaque bytes."""
+    return get_text(run.group, "content") == "opaque"
+
+
+def data_path(run: Run) -> str:
+    """The group in which the datasets of a run grow, which it may share with earlier ones; empty for one of batches."""
+    return get_text(run.group, DATA)
+
+
 def find_run(file: Any, stream_id: int) -> Run | None:
     """The newest run of the ring with this stream id, or None."""
     for name in reversed(list(file["runs"])):
@@ -86,6 +108,11 @@ def find_run(file: Any, stream_id: int) -> Run | None:
         if get_integer(group, "stream_id") == stream_id:
             return load_run(group)
     return None
+
+
+def next_run_number(file: Any) -> int:
+    """The number that the next run gets."""
+    return 1 + max((int(name.rpartition("_")[2]) for name in file["runs"]), default=0)
 
 
 def begin_run(
@@ -97,6 +124,7 @@ def begin_run(
     start: tuple[int, int, int],
     start_ns: int,
     metadata: Mapping[str, Any],
+    attributes: Mapping[str, Any] | None = None,
 ) -> Run:
     """Make the next run's group.
 
@@ -106,10 +134,11 @@ def begin_run(
         A ``pyarrow.Schema``, stored as Arrow IPC bytes and as text; None for opaque bytes.
     start
         Where the run begins: row, position and sequence of its frame in the ring.
+    attributes
+        More to say of it.
     """
-    number = 1 + max((int(name.rpartition("_")[2]) for name in file["runs"]), default=0)
-    name = f"run_{number:06d}"
-    group = file["runs"].create_group(name)
+    number = next_run_number(file)
+    group = file["runs"].create_group(run_name(number))
     first_row, position, sequence = start
     run = Run(group, number, stream, stream_id, first_row, first_row, position, sequence, 0, 0)
     set_attributes(
@@ -121,6 +150,7 @@ def begin_run(
         start_ns=np.int64(start_ns),
         host=socket.gethostname(),
         first_row=np.int64(run.first_row),
+        **(attributes or {}),
     )
     if schema is not None:
         group.create_dataset("schema", data=np.frombuffer(schema.serialize(), np.uint8))
@@ -204,4 +234,15 @@ def _growing_dataset(group: Any, name: str, dtype: Any) -> Any:
     return group.create_dataset(name, shape=(0,), maxshape=(None,), chunks=(_TABLE_CHUNK_ROWS,), dtype=dtype)
 
 
-__all__ = ["Annotations", "Losses", "Run", "Table", "begin_run", "find_run", "load_run"]
+__all__ = [
+    "Annotations",
+    "Losses",
+    "Run",
+    "Table",
+    "begin_run",
+    "find_run",
+    "is_opaque",
+    "load_run",
+    "next_run_number",
+    "schema_of",
+]

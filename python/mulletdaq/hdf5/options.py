@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mulletdaq.extras import needs_extra
 
-LAYOUTS = ("batches",)
+LAYOUTS = ("batches", "continuous")
 COMPRESSIONS = ("gzip", "lzf", "zstd", None)
 FSYNC = ("commit", "never")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from mulletdaq.errors import FrameCorruptError, RingError, RingReplacedError, SinkLockedError
+from mulletdaq.hdf5.batch_table import BatchTable
 from mulletdaq.hdf5.chain import Earlier
 from mulletdaq.hdf5.columns import Column, columns_of
-from mulletdaq.hdf5.layouts import Batch, BatchLayout
-from mulletdaq.hdf5.ledger import Losses, Run, begin_run, find_run
+from mulletdaq.hdf5.continuous import ContinuousLayout, begin_data
+from mulletdaq.hdf5.layouts import Batch, BatchLayout, Layout, check_place
+from mulletdaq.hdf5.ledger import Losses, Run, begin_run, data_path, find_run, next_run_number
 from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.statistics import StreamStatistics
 from mulletdaq.ring import Cursor, Loss, RingBuffer
@@ -31,6 +34,8 @@ class Stream:
         Name in the file; empty for a file's only stream.
     ring_path, stream_id
         The ring, opened here, and the id it must have.
+    layout
+        Of a new run; one that was begun goes on as it is.
 
     Raises
     ------
@@ -38,16 +43,19 @@ class Stream:
         If another ring lies at the path.
     """
 
-    def __init__(self, name: str, ring_path: str, stream_id: int) -> None:
+    def __init__(self, name: str, ring_path: str, stream_id: int, layout: str = "batches") -> None:
         self.name = name
+        self._continuous = layout == "continuous"
+        self._backlog_rows = 0
         self.failure: Exception | None = None
+        self.holds_back = False
         self.ring = RingBuffer.open(ring_path)
         if self.ring.stream_id != stream_id:
             self.ring.close()
             raise RingReplacedError(f"{ring_path} was made anew since; make a new HDF5Writer for it")
         self.earlier = Earlier()
         self._run: Run | None = None
-        self._columns: list[Column] | None = None
+        self._layout: Layout | None = None
         self._pending: list[Batch] = []
         self._losses: list[Loss] = []
         self._sink: Any = None
@@ -59,11 +67,11 @@ class Stream:
             self.ring.close()
             raise
 
-    def open(self, file: Any, losses: Losses, filters: Filters, metadata: Mapping[str, Any]) -> None:
+    def open(self, file: Any, losses: Losses, table: BatchTable, filters: Filters, metadata: Mapping[str, Any]) -> None:
         """Take the sink's lock and go on where the file, or the one before it, says; or prepare a new run."""
         self._filters, self._metadata = filters, metadata
         self._take_sink()
-        self.bind(file, losses)
+        self.bind(file, losses, table)
         run = self._run or self.earlier.run
         if run is not None:
             self._cursor = self._make_cursor(run.ring_position, run.next_row, run.ring_sequence)
@@ -73,21 +81,34 @@ class Stream:
             self._cursor = self._make_cursor("oldest")
         self._row = self._cursor.row
         self._start = (self._row, self._cursor.position, self._cursor.sequence)
+        with suppress(RingError):  # the first read tells what is wrong
+            self._backlog_rows = self._cursor.lag_rows
         self._begin_run()
 
-    def bind(self, file: Any, losses: Losses) -> None:
+    def bind(self, file: Any, losses: Losses, table: BatchTable) -> None:
         """Go on with a file as it is at its last commit."""
-        self._file, self._ledger = file, losses
+        self._file, self._ledger, self._table = file, losses, table
         self._run = find_run(file, self.ring.stream_id)
         if self._run is not None:
-            self._layout = BatchLayout(file, self._run.stream, self._filters)
+            self._layout = self._layout_of(self._run)
+        elif self.name:
+            check_place(file, self.name)
         self._count()
 
-    def move(self, file: Any, losses: Losses) -> None:
+    def move(self, file: Any, losses: Losses, table: BatchTable) -> None:
         """Go on in another file, right behind what the last commit put into the one before."""
         self._start = (self._row, self._cursor.position, self._cursor.sequence)
-        self.bind(file, losses)
+        self.bind(file, losses, table)
         self._begin_run()
+
+    def _layout_of(self, run: Run) -> Layout:
+        if not data_path(run):
+            return BatchLayout(self._file, run.stream, self._columns(growing=False), self._filters)
+        columns = self._columns(growing=True)
+        return ContinuousLayout(self._file, run, columns, self._filters, self._table, self._backlog_rows)
+
+    def _columns(self, *, growing: bool) -> list[Column] | None:
+        return columns_of(self.ring.schema, growing=growing) if self.ring.content == "arrow" else None
 
     def _make_cursor(
         self, start: Literal["oldest"] | int, row: int | None = None, sequence: int | None = None
@@ -99,23 +120,29 @@ class Stream:
         if self._content == "none":
             content = self.ring.content
             if content == "arrow":
-                self._columns = columns_of(self.ring.schema)
+                columns_of(self.ring.schema)
             self._content = content
         return self._content != "none"
 
     def _begin_run(self) -> None:
         if self._run is not None or self._content == "none":
             return
-        self._layout = BatchLayout(self._file, self.name, self._filters)
+        schema = self.ring.schema if self._content == "arrow" else None
+        attributes: Mapping[str, Any] = {}
+        if self._continuous:
+            number, columns = next_run_number(self._file), self._columns(growing=True)
+            attributes = begin_data(self._file, self.name, number, schema, columns)
         self._run = begin_run(
             self._file,
             self.name,
             self.ring.stream_id,
-            schema=self.ring.schema if self._content == "arrow" else None,
+            schema=schema,
             start=self._start,
             start_ns=self.ring.created_ns,
             metadata=self._metadata,
+            attributes=attributes,
         )
+        self._layout = self._layout_of(self._run)
 
     @property
     def run_number(self) -> int:
@@ -169,6 +196,7 @@ class Stream:
         """
         if self.unwritten or not self._learn_content():
             return
+        until_row = self._stop_row(until_row)
         collected = 0
         while collected < MAX_BATCH_BYTES and (until_row is None or self._cursor.row < until_row):
             position = self._cursor.position
@@ -183,14 +211,43 @@ class Stream:
                 break
             collected += self._keep(piece)
 
+    def _stop_row(self, until_row: int | None) -> int | None:
+        """Where the layout wants a commit to end; the rows behind are there for the next one."""
+        self.holds_back = False
+        if self._layout is None:
+            return until_row
+        try:
+            available = self._cursor.lag_rows
+        except RingError:
+            return until_row  # the read tells
+        if until_row is not None:
+            available = min(available, until_row - self._cursor.row)
+        taken = self._layout.rows_now(max(0, available))
+        self.holds_back = taken < available
+        return int(self._cursor.row + taken) if self.holds_back else until_row
+
+    @property
+    def packs(self) -> bool:
+        """Whether the layout left something to compress."""
+        return self._layout is not None and self._layout.packs
+
+    @property
+    def datasets(self) -> int:
+        """How many datasets grow."""
+        return 0 if self._layout is None else self._layout.datasets
+
+    def pack(self, pages: float) -> int:
+        """Compress what the layout left for later; how many pages of the journal that cost, at most ``pages``."""
+        return 0 if self._layout is None else self._layout.pack(pages)
+
     def write(self) -> None:
         """Write what was collected, with the losses, and where to go on after it."""
         self._begin_run()
         run = self._run
-        if run is None:
+        if run is None or self._layout is None:
             return
         for batch in self._pending:
-            self._layout.append(run, self._columns, batch)
+            self._layout.append(run, batch)
             run.rows += batch.rows
         if self._losses:
             self._ledger.append(run.number, self._losses)
@@ -224,12 +281,12 @@ class Stream:
 
     def _count(self) -> None:
         run, earlier = self._run, self.earlier
-        if run is None:
+        if run is None or self._layout is None:
             next_row = 0 if earlier.run is None else earlier.run.next_row
             self._counts = StreamStatistics(0, earlier.rows, earlier.lost_rows, 0, next_row)
         else:
             rows, lost_rows = earlier.rows + run.rows, earlier.lost_rows + run.lost_rows
-            self._counts = StreamStatistics(run.number, rows, lost_rows, self._layout.last_number, run.next_row)
+            self._counts = StreamStatistics(run.number, rows, lost_rows, self._layout.batches, run.next_row)
 
     def close(self) -> None:
         """Let go of sink, cursor and ring."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mulletdaq.hdf5.catalog import StreamBatches, streams_of
+from mulletdaq.hdf5.batch_table import count_batches
+from mulletdaq.hdf5.catalog import GrownData, StreamBatches, grown_of, streams_of
 from mulletdaq.hdf5.checks import check_file
 from mulletdaq.hdf5.journal.recovery import JournalReport, inspect_journal
 from mulletdaq.hdf5.reading import open_for_reading
@@ -53,7 +54,8 @@ def verify(path: str | os.PathLike[str]) -> Report:
     """Read a file's structure and check it, at its newest commit; prints nothing.
 
     Checked are: the rows of each run follow one another, or are accounted for in ``losses``; the columns of each
-    batch are of one length and of the types that the run's schema says; the counts kept with the runs are right.
+    batch, or the datasets of all batches, are of one length and of the types that the run's schema says; the counts
+    kept with the runs are right.
 
     Raises
     ------
@@ -88,6 +90,8 @@ def _lines(path: str, file: Any) -> Iterator[str]:
     yield f"  attributes: {_attributes(file)}"
     for stream in streams_of(file):
         yield from _stream_lines(stream)
+    for data in grown_of(file):
+        yield from _grown_lines(file, data)
 
 
 def _stream_lines(stream: StreamBatches) -> Iterator[str]:
@@ -105,9 +109,22 @@ def _stream_lines(stream: StreamBatches) -> Iterator[str]:
         yield f"    attributes: {_attributes(group)}"
 
 
-def _datasets(group: Any) -> Iterator[tuple[str, Any]]:
-    """The datasets of a group, in its subgroups too, by path."""
-    for name, member in group.items():
+def _grown_lines(file: Any, data: GrownData) -> Iterator[str]:
+    count = count_batches(file, {run.number for run in data.runs})
+    rows = sum(run.rows for run in data.runs)
+    yield f"{count} {'batch' if count == 1 else 'batches'} in {data.path}, {rows} rows in datasets that grow"
+    if data.group is None:
+        return  # a problem, and told as one
+    for path, dataset in _datasets(data.group, data.names):
+        yield f"    {path}: shape {dataset.shape}, {dataset.dtype}, first values {_first_values(dataset)}"
+    if attributes := _attributes(data.group):
+        yield f"    attributes: {attributes}"
+
+
+def _datasets(group: Any, names: Iterable[str] | None = None) -> Iterator[tuple[str, Any]]:
+    """The datasets of a group, in its subgroups too, by path; of all its members or some."""
+    for name in group if names is None else [name for name in names if name in group]:
+        member = group[name]
         if hasattr(member, "keys"):
             yield from ((f"{name}/{path}", dataset) for path, dataset in _datasets(member))
         else:

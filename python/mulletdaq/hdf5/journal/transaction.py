@@ -40,6 +40,11 @@ class Transaction(FileObject):
         self._floor = self._extent = 0
         self._straight = False
 
+    @property
+    def changed_pages(self) -> int:
+        """How many pages below the end HDF5 has written since the last commit."""
+        return len(self._changes)
+
     def _drop_changes(self) -> None:
         self._changes.clear()
         self._straight = False

@@ -126,7 +126,7 @@ class ChunkedAppender:
         place = Chunk(self._dataset, first_row, self._edge).place
         try:
             mask, _ = self._dataset.id.read_direct_chunk(place)
-        except (OSError, RuntimeError, ValueError):  # it is not there: the fill value stands for its rows
+        except (OSError, RuntimeError, ValueError, MemoryError):  # it is not there: the fill value stands for its rows
             return True
         return bool(mask == self._packer.all_filters)
 

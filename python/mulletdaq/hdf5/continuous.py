@@ -150,8 +150,14 @@ class ContinuousLayout(Layout):
         grown = GrowingColumns(self._group, self._rows, nodes, sizes, self._filters, entries)
         if not self._rows:
             grown.make(parts)
-            set_attributes(self._group, **plot_of(self._columns))
+            self._say_what_to_plot()
         return grown
+
+    def _say_what_to_plot(self) -> None:
+        plot = plot_of(self._columns)
+        set_attributes(self._group, **plot)
+        if plot and "default" not in self._file.attrs:
+            set_attributes(self._file, default=self._group.name.lstrip("/"))
 
 
 def begin_data(file: Any, stream: str, number: int, schema: Any, columns: list[Column] | None) -> dict[str, Any]:
@@ -165,14 +171,15 @@ def begin_data(file: Any, stream: str, number: int, schema: Any, columns: list[C
     SchemaError
         If a column of an unnamed stream has the place of this one's group.
     """
-    for name in reversed(list(file["runs"])):
-        run = load_run(file["runs"][name])
+    runs = [load_run(group) for group in file["runs"].values()]
+    for run in reversed(runs):
         if run.stream == stream and data_path(run) and _same_schema(run, schema):
             step = get_integer(run.group, _STEP)
             return {DATA: data_path(run)} | ({_STEP: np.int64(step)} if step else {})
     group = stream_group(file, stream)
     names = [RAW_DATA] if columns is None else [column.name for column in columns]
-    if len(group) or any(is_batch_name(name) or is_run_name(name) for name in names):
+    taken = len(group) or group.name in map(data_path, runs)
+    if taken or any(is_batch_name(name) or is_run_name(name) for name in names):
         group = make_ordered_group(group, run_name(number))
     return {DATA: group.name}
 

@@ -58,6 +58,7 @@ class GrowingColumns:
         self._group, self._sizes, self._filters = group, sizes, filters
         self._entries = {"": rows, **(entries or {})}
         self._masks: dict[str, str] = {}
+        self._owed: dict[str, int] = {}  # ones that a mask which came late is to begin with
         self._appenders: dict[str, ChunkedAppender] = {}
         self._texts: dict[str, Mapping[str, str]] = {}
         for node, within in _walk(nodes):
@@ -118,7 +119,9 @@ class GrowingColumns:
             self._group, part.path, part.values.dtype, part.values.shape[1:], filters, fill=1 if is_mask else None
         )
         if is_mask:
-            dataset.resize(self._entries.get(part.within, 0), axis=0)  # up to here nothing was missing
+            before, step = self._entries.get(part.within, 0), dataset.chunks[0]
+            dataset.resize(before // step * step, axis=0)  # whole chunks that are never written read as ones
+            self._owed[part.path] = before % step
             self._masks[part.path] = part.within
         return dataset
 
@@ -129,7 +132,7 @@ class GrowingColumns:
             if part.kind == "offsets":
                 expected = self._entries.get(part.within, 0) + 1 if part.path in self._entries else 0
             else:
-                expected = self._entries.get(part.within, 0)
+                expected = self._entries.get(part.within, 0) - self._owed.get(part.path, 0)
             appender = self._appenders[part.path] = self._bound(dataset, expected)
         return appender
 
@@ -140,7 +143,9 @@ class GrowingColumns:
         return ChunkedAppender(dataset, bare=True)
 
     def _raised(self, part: Part) -> Any:
-        """Values as they are to be stored: offsets begin where the ones before end."""
+        """Values as they are to be stored: offsets begin where the ones before end, a late mask before its part."""
+        if owed := self._owed.pop(part.path, 0):
+            return np.concatenate([np.ones((owed, *part.values.shape[1:]), part.values.dtype), part.values])
         if part.kind != "offsets" or part.path not in self._entries:
             return part.values
         return part.values[1:] + self._entries[part.path]

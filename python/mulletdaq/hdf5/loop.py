@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from mulletdaq.errors import FileError, FileWriteError
+from mulletdaq.errors import FileWriteError
 from mulletdaq.hdf5.engine import Engine
 from mulletdaq.hdf5.messages import Link, Outcome, Request
 from mulletdaq.hdf5.options import EngineOptions
@@ -110,6 +110,7 @@ class CommitLoop:
             self._link.report(str(outcome))
 
     def _commit(self) -> None:
+        path = self._engine.path
         try:
             self._engine.commit()
         except FileWriteError as error:
@@ -120,24 +121,19 @@ class CommitLoop:
             if self._failing:
                 self._link.report(f"writing {self._engine.path} works again")
             self._failing = False
-            self._rotate()
+            self._tell_of_rotation(path)
         for failure in self._engine.failures():
             if id(failure) not in self._reported:
                 self._reported.add(id(failure))
                 self._link.report(str(failure))
 
-    def _rotate(self) -> None:
-        path = self._engine.path
-        try:
-            if self._engine.rotate_if_full():
-                self._link.report(
-                    f"readers have held {path} for too long; the recording goes on in {self._engine.path}"
-                )
-            self._rotation_failing = False
-        except FileError as error:
-            if not self._rotation_failing:
-                self._link.report(f"readers hold {path}, and no other file can be begun: {error}; its journal grows on")
-            self._rotation_failing = True
+    def _tell_of_rotation(self, before: str) -> None:
+        if self._engine.path != before and self._engine.held:
+            self._link.report(f"readers have held {before} for too long; the recording goes on in {self._engine.path}")
+        error = self._engine.rotation_error
+        if error and not self._rotation_failing:
+            self._link.report(f"it is time for another file, and none can be begun: {error}; {before} goes on")
+        self._rotation_failing = bool(error)
 
     def _publish(self) -> None:
         now = time.monotonic()

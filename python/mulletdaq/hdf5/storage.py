@@ -115,6 +115,11 @@ class Storage:
         return self._journal.end
 
     @property
+    def begun_s(self) -> float:
+        """When the file was made, in s since the Unix epoch."""
+        return self._begun_ns / 1e9
+
+    @property
     def pending(self) -> bool:
         """Whether commits wait in the journal for readers to let go of the file."""
         return self._journal.pending
@@ -185,12 +190,14 @@ class Storage:
                 self.file = h5py.File(self._journal, "w", libver=LIBVER)
                 _make_skeleton(self.file, self._creator, self._metadata)
                 self._journal.commit()
+                self._begun_ns = get_integer(self.file, "start_ns")
                 return
             self._journal.seek(0)
             if self._journal.read(len(SIGNATURE)) != SIGNATURE:
                 raise FileFormatError(f"{self.path} is not an HDF5 file; choose another path")
             self.file = h5py.File(self._journal, "r+", libver=LIBVER)
             check_ours(self.file, self.path)
+            self._begun_ns = get_integer(self.file, "start_ns")
 
 
 def check_regular(path: str) -> None:

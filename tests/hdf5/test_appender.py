@@ -22,7 +22,8 @@ from mulletdaq.hdf5.chunks import PackingThreads
 from mulletdaq.hdf5.filters import make_growing
 from mulletdaq.hdf5.options import Filters
 
-from .test_filters import COMPRESSIONS, LIBVER, any_values
+from .conftest import COMPRESSIONS
+from .test_filters import LIBVER, any_values
 
 ROWS = any_values("int32", (1000, 3))
 

@@ -74,6 +74,8 @@ class Chunk:
 class PackingThreads:
     """Threads that pack chunks, shared by any number of datasets. They see bytes only, never an HDF5 object.
 
+    May be used by several threads at once, and after a fork.
+
     Parameters
     ----------
     count

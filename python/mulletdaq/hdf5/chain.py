@@ -52,6 +52,11 @@ class Chain:
     earlier: dict[int, Earlier] = field(default_factory=dict)
     held: list[Storage] = field(default_factory=list)
 
+    @property
+    def pending(self) -> bool:
+        """Whether commits wait for readers to let go of a file."""
+        return self.storage.pending or any(storage.pending for storage in self.held)
+
     def apply(self) -> None:
         """Try again to bring waiting commits into their files.
 
@@ -123,7 +128,10 @@ def continue_chain(chain: Chain, stream_ids: list[int], open_storage: Callable[[
     _name_predecessor(storage, before)
     _count(chain, stream_ids)
     chain.storage = storage
-    chain.held.append(before)
+    if before.pending:
+        chain.held.append(before)
+    else:
+        before.close()
 
 
 def following_name(path: str) -> str | None:

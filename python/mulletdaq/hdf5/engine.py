@@ -64,7 +64,7 @@ class Engine:
     @property
     def pending(self) -> bool:
         """Whether commits wait for readers to let go of the file."""
-        return self._chain.storage.pending or bool(self._chain.held)
+        return self._chain.pending
 
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""

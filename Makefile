@@ -51,3 +51,4 @@ soak: .venv/.installed-test
 
 bench: .venv/.installed-test
 	$(IN_VENV) python benchmarks/ring.py
+	$(IN_VENV) python benchmarks/journal.py

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mulletdaq.errors import MulletError as MulletError
     from mulletdaq.hdf5 import HDF5Writer as HDF5Writer
+    from mulletdaq.hdf5.reading import open as open
     from mulletdaq.recording import Recording as Recording
     from mulletdaq.recording import record as record
     from mulletdaq.ring import Cursor as Cursor
@@ -28,6 +29,7 @@ _HOMES = {
     "Recording": "mulletdaq.recording",
     "RingBuffer": "mulletdaq.ring",
     "attach": "mulletdaq.ring",
+    "open": "mulletdaq.hdf5.reading",
     "record": "mulletdaq.recording",
 }
 

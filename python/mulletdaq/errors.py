@@ -35,7 +35,8 @@ Each class also derives from the builtin that a Python user would catch::
         ├── OutputExistsError         FileExistsError
         ├── FileMissingError          FileNotFoundError
         ├── FileFormatError           ValueError
-        │   └── FileVersionError
+        │   ├── FileVersionError
+        │   └── JournalMismatchError
         ├── FileLockedError           BlockingIOError
         ├── FileWriteError            OSError
         └── WriterError               RuntimeError
@@ -178,6 +179,10 @@ class FileFormatError(FileError, ValueError):
 
 class FileVersionError(FileFormatError):
     """The file was written by a newer format version."""
+
+
+class JournalMismatchError(FileFormatError):
+    """The journal beside a file belongs to another one, or another program wrote the file since."""
 
 
 class FileLockedError(FileError, BlockingIOError):

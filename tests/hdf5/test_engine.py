@@ -15,6 +15,7 @@ import pytest
 from mulletdaq import errors
 from mulletdaq.hdf5 import stream as stream_module
 from mulletdaq.hdf5.engine import Engine
+from mulletdaq.hdf5.ledger import Annotations
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions, RingAddress
 from mulletdaq.hdf5.verify import verify
@@ -72,8 +73,8 @@ def test_ring_is_released_only_after_the_commit(
     engine = make_engine(path, ring)
     ring.write_arrow_batch(rows(0, 20_000))
     seen = []
-    commit = engine._storage.commit
-    monkeypatch.setattr(engine._storage, "commit", lambda: (seen.append(ring.read_tail), commit()))
+    commit = engine._chain.storage.commit
+    monkeypatch.setattr(engine._chain.storage, "commit", lambda: (seen.append(ring.read_tail), commit()))
     engine.commit()
     assert seen == [0]
     assert ring.read_tail > 0
@@ -87,10 +88,9 @@ def test_commit_that_fails_is_repeated_whole_and_once(
     engine = make_engine(path, ring)
     written = 0
     for owner, name in (
-        (engine._storage, "settle"),
-        (engine._storage, "commit"),
-        (engine._streams[0], "store_cursor"),
+        (engine._chain.storage, "commit"),
         (engine._streams[0], "write"),
+        (Annotations, "append"),
     ):
         ring.write_arrow_batch(rows(written, 10))
         written += 10
@@ -106,28 +106,12 @@ def test_commit_that_fails_is_repeated_whole_and_once(
     engine.close()
     assert stored_rows(path) == list(range(written))
     with h5py.File(path) as file:
-        assert file["annotations/text"][:].tolist() == [b"settle", b"commit", b"store_cursor", b"write"]
+        assert file["annotations/text"][:].tolist() == [b"commit", b"write", b"append"]
     assert verify(path).ok, verify(path).problems
 
 
 def fail(*_: Any) -> None:
     raise OSError("no room")
-
-
-def test_full_disk_is_seen_before_hdf5_sees_it(
-    path: Path, make_ring: MakeRing, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ring = make_ring()
-    engine = make_engine(path, ring)
-    ring.write_arrow_batch(rows(0, 10))
-    before = path.read_bytes()
-    with monkeypatch.context() as patch:
-        full = type("Disk", (), {"f_bavail": 0, "f_frsize": 4096, "f_blocks": 10})
-        patch.setattr("os.statvfs", lambda _: full)
-        with pytest.raises(errors.FileWriteError, match="disk is full"):
-            engine.commit()
-    assert path.read_bytes() == before
-    assert engine.commit()
 
 
 def test_large_backlog_is_split_into_bounded_batches(
@@ -184,32 +168,6 @@ def frame_positions(ring: RingBuffer) -> list[int]:
             positions.append(cursor.position)
             if cursor.read() is None:
                 return positions[:-1]
-
-
-def test_what_a_killed_flush_left_beyond_the_cursor_is_dropped(
-    path: Path, make_ring: MakeRing, make_engine: MakeEngine
-) -> None:
-    ring = make_ring()
-    ring.write_arrow_batch(rows(0, 30))
-    with closing(Engine(options(path, ring))) as engine:
-        for end in (10, 20, 30):
-            engine.commit({"": end})
-    with h5py.File(path, "r+") as file:  # as if the last two batches had been flushed, and the cursor had not
-        run = file["runs/run_000001"]
-        run.attrs.modify("next_row", 10)
-        run.attrs.modify("rows", 10)
-        run.attrs.modify("ring_position", 0)
-        file["measurements"].create_group("batch_000004")
-        for column, value in (("run", 1), ("first_row", 15), ("rows", 5)):
-            file["losses"][column].resize((1,))
-            file["losses"][column][0] = value
-    engine = make_engine(path, ring)
-    engine.drain({})
-    engine.close()
-    assert [batch["rows"] for batch in batches_of(path)] == [10, 20]
-    assert stored_rows(path) == list(range(30))
-    with h5py.File(path) as file:
-        assert {len(column) for column in file["losses"].values()} == {0}
 
 
 def test_nothing_is_made_when_a_ring_cannot_be_opened(path: Path, make_ring: MakeRing) -> None:

@@ -60,26 +60,6 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_killed_writer_is_reported_and_a_new_one_goes_on(path: Path, make_ring: MakeRing) -> None:
-    ring = make_ring()
-    for number in range(3):
-        writer = HDF5Writer(path, ring, flush_interval_s=3600)
-        writer.start()
-        ring.write_arrow_batch(rows(number * 20, 10))
-        writer.flush()
-        ring.write_arrow_batch(rows(number * 20 + 10, 10))
-        assert writer.pid is not None
-        os.kill(writer.pid, signal.SIGKILL)
-        eventually(lambda writer=writer: not writer.alive, "the writer is dead")
-        for attempt in (writer.flush, lambda writer=writer: writer.annotate("too late", 1, {}), writer.stop):
-            with pytest.raises(errors.WriterError, match=r"SIGKILL.*the ring still holds"):
-                attempt()
-    statistics = HDF5Writer(path, ring).stop()
-    assert statistics.streams[""].run == 1
-    assert stored_rows(path) == list(range(60))
-    assert verify(path).ok, verify(path).problems
-
-
 def test_parent_killed_writer_drains_and_ends(path: Path, tmp_path: Path) -> None:
     ring_path = tmp_path / "a.ring"
     parent = run_script(

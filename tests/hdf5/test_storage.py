@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from mulletdaq import errors
-from mulletdaq.hdf5.storage import FORMAT_VERSION, Storage, iso_time, open_for_reading
+from mulletdaq.hdf5.reading import open_for_reading
+from mulletdaq.hdf5.storage import FORMAT_VERSION, Storage, iso_time
 
 
 def test_new_file_has_the_skeleton_and_old_superblock(tmp_path: Path) -> None:
@@ -128,10 +129,10 @@ def test_second_process_is_refused_until_the_first_lets_go(tmp_path: Path) -> No
     assert holder.stdin is not None and holder.stdout is not None
     try:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(errors.FileLockedError, match="another process"):
+        with pytest.raises(errors.FileLockedError, match=f"being written by process {holder.pid}"):
             Storage(path)
-        with pytest.raises(errors.FileLockedError), open_for_reading(path):
-            pass
+        with open_for_reading(path) as file:  # readers are free to come
+            assert len(file["measurements"]) == 0
     finally:
         holder.stdin.close()
         holder.stdout.close()
@@ -149,7 +150,25 @@ def test_commit_is_readable_by_a_copy(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "a.h5"), fsync="never")
     storage.file["x"] = np.arange(3)
     storage.commit()
+    storage.file["y"] = 1
+    storage.file.flush()
     (tmp_path / "b.h5").write_bytes((tmp_path / "a.h5").read_bytes())
     storage.close()
-    with h5py.File(tmp_path / "b.h5") as file:
-        assert file["x"][:].tolist() == [0, 1, 2]
+    for name in ("a.h5", "b.h5"):
+        with h5py.File(tmp_path / name) as file:
+            assert file["x"][:].tolist() == [0, 1, 2]
+            assert "y" not in file, "it was never committed"
+
+
+def test_roll_back_returns_to_the_last_commit(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "a.h5"))
+    storage.file["x"] = 1
+    storage.commit()
+    storage.file["y"] = np.arange(100_000)
+    assert not storage.roll_back()
+    assert "y" not in storage.file and storage.file["x"][()] == 1
+    storage.file["z"] = 2
+    storage.commit()
+    storage.close()
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert set(file) >= {"x", "z"} and "y" not in file

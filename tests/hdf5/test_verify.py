@@ -200,14 +200,26 @@ def test_describe_and_verify_an_empty_file(path: Path) -> None:
     assert [(stream.batches, stream.first_ns) for stream in describe(path).streams] == [(0, None)]
 
 
-def test_file_being_written_is_said_to_be_held(path: Path, make_ring: MakeRing) -> None:
-    writer = HDF5Writer(path, make_ring())
+def test_file_being_written_is_read_and_said_to_be_live(path: Path, make_ring: MakeRing) -> None:
+    ring = make_ring()
+    writer = HDF5Writer(path, ring, flush_interval_s=3600)
     writer.start()
-    for look in (verify, describe):
-        with pytest.raises(errors.FileLockedError, match="another process"):
-            look(path)
+    ring.write_arrow_batch(rows(0, 10))
+    writer.flush()
+    report = verify(path)
+    assert report.ok and report.journal.state == "live" and report.journal.pid == writer.pid
+    assert f"process {writer.pid} is writing" in "\n".join(report.lines)
+    assert describe(path).streams[0].rows == 10
     writer.stop()
-    assert verify(path).ok
+    report = verify(path)
+    assert report.ok and report.journal.state == "none"
+
+
+def test_file_that_a_stock_writer_has_open_is_said_to_be_held(file_of_four: Path) -> None:
+    with h5py.File(file_of_four, "r+"):
+        for look in (verify, describe):
+            with pytest.raises(errors.FileLockedError, match="another program"):
+                look(file_of_four)
 
 
 def test_torn_file_is_no_surprise(file_of_four: Path) -> None:

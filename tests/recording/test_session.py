@@ -289,7 +289,7 @@ def test_a_block_that_found_the_ring_full_keeps_its_clock(path: Path) -> None:
 
 
 def test_very_long_names(tmp_path: Path) -> None:
-    path = tmp_path / ("n" * 240 + ".h5")
+    path = tmp_path / ("n" * 230 + ".h5")
     with mullet.record(path, streams={"s" * 120: {"voltage": "V"}, "s" * 119 + "t": {"voltage": "V"}}) as rec:
         for number, stream in enumerate(rec):
             rec[stream].write_measurement(float(number))

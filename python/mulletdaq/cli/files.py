@@ -39,6 +39,28 @@ def verify(
         raise FileFormatError(f"{path}: {report.problems[0]}{others}")
 
 
+def recover(
+    path: Annotated[str, typer.Argument(metavar="FILE", help="The output of a recording that was killed.")],
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take the journal though FILE was copied here, or changed since.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Finish or discard what a crash left beside FILE, and write out what its rings still hold.
+
+    A healthy file is not touched.
+    """
+    from mulletdaq.recording import recover_recording
+
+    with waiting(f"recovering {path}"):
+        recovery = recover_recording(path, adopt=adopt, dry_run=dry_run)
+    if as_json:
+        print_json(asdict(recovery) | {"healthy": recovery.healthy})
+    else:
+        print_lines(recovery.lines())
+
+
 def info(
     what: Annotated[str, typer.Argument(metavar="RING|FILE", help="Name or path of a ring, or an HDF5 file.")],
     as_json: Json = False,

@@ -137,7 +137,10 @@ def _read_losses(file: Any, problems: list[str]) -> dict[int, dict[int, int]]:
     if len(lengths) > 1:
         problems.append(f"losses: columns are of different lengths: {sorted(lengths)}")
     for run, first_row, rows in zip(*columns[:3], strict=False):
-        losses.setdefault(int(run), {})[int(first_row)] = int(rows)
+        if rows > 0:
+            losses.setdefault(int(run), {})[int(first_row)] = int(rows)
+        else:
+            problems.append(f"losses: run {run} has {rows} rows lost at row {first_row}; it must be at least one")
     return losses
 
 

@@ -11,7 +11,8 @@ from mulletdaq.errors import FileFormatError
 from mulletdaq.hdf5.attributes import get_integer, get_text, read_metadata
 from mulletdaq.hdf5.catalog import StreamBatches, runs_of, streams_of
 from mulletdaq.hdf5.ledger import Run
-from mulletdaq.hdf5.storage import iso_time, one_line, open_for_reading
+from mulletdaq.hdf5.reading import open_for_reading
+from mulletdaq.hdf5.storage import iso_time, one_line
 from mulletdaq.schema import TIMESTAMP
 
 

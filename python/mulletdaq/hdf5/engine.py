@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from mulletdaq.errors import FileFormatError, FileWriteError, MulletError, RingError
+from mulletdaq.errors import FileFormatError, FileWriteError, MulletError, RingError, WriterError
+from mulletdaq.hdf5.chain import Earlier, continue_chain, open_chain
+from mulletdaq.hdf5.journal import JournalStatistics, undisturbed
 from mulletdaq.hdf5.ledger import Annotations, Losses
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions
@@ -16,7 +18,6 @@ from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line
 from mulletdaq.hdf5.stream import Stream
 
 _ALL_ROWS = 1 << 62
-_DISK_MARGIN_BYTES = 256 << 10
 
 
 class Engine:
@@ -36,14 +37,15 @@ class Engine:
         self.options = options
         self.commits = 0
         self._notes: list[Note] = []
+        self._last_note = 0
         self._last_commit_ns = 0
         self._next_due = time.monotonic() + options.flush_interval_s
-        self._uncommitted = False
+        self._broken = False
         self._streams: list[Stream] = []
         try:
             for name, ring in options.rings.items():
                 self._streams.append(Stream(name, ring.path, ring.stream_id))
-            self._storage = self._open_storage()
+            self._chain = open_chain(options.path, self._stream_ids, self._open_storage)
         except BaseException:
             for stream in self._streams:
                 stream.close()
@@ -54,6 +56,16 @@ class Engine:
             self.close()
             raise
 
+    @property
+    def path(self) -> str:
+        """The file being written: the output, or one that continues it."""
+        return self._chain.storage.path
+
+    @property
+    def pending(self) -> bool:
+        """Whether commits wait for readers to let go of the file."""
+        return self._chain.pending
+
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""
         if time.monotonic() >= self._next_due:
@@ -63,7 +75,7 @@ class Engine:
         )
 
     def commit(self, until: Mapping[str, int] | None = None) -> bool:
-        """Bring what the rings hold into the file.
+        """Bring what the rings hold into the file, all or nothing.
 
         Parameters
         ----------
@@ -78,47 +90,86 @@ class Engine:
         Raises
         ------
         FileWriteError
-            If the file could not be written. The rows stay in memory and in the ring; call again.
+            If the file could not be written. It is at its last commit, the rows stay in memory and in the ring; call
+            again.
         """
         began_ns = time.time_ns()
         self._next_due = max(self._next_due + self.options.flush_interval_s, time.monotonic())
-        with self._write_errors():
+        with undisturbed():
+            if self._broken:
+                self._roll_back()
             self._collect(until)
-            if not self._uncommitted and not self._unwritten():
+            if not self._unwritten():
                 self._persisted_until_ns = began_ns
                 return False
-            self._check_room()
-            self._uncommitted = True
-            self._write()
-            self._storage.settle()
-            for stream in self._streams:
-                stream.store_cursor()
-            self._storage.commit()
-            self._uncommitted = False
-        self._release()
-        self.commits += 1
-        self._last_commit_ns = time.time_ns()
+            try:
+                with self._write_errors():
+                    self._write()
+                    self._chain.storage.commit()
+            except BaseException:
+                self._broken = True
+                stands = False
+                with suppress(FileWriteError):  # the next commit begins with it otherwise
+                    stands = self._roll_back()
+                if not stands:
+                    raise
+            else:
+                self._committed()
         self._persisted_until_ns = began_ns
         return True
 
-    def drain(self, rows: Mapping[str, int]) -> None:
+    def apply(self) -> None:
+        """Try again to bring waiting commits into the file."""
+        if self.pending and not self._broken:
+            try:
+                self._chain.apply()
+            except FileWriteError:
+                self._broken = True  # the next commit tells
+
+    def rotate_if_full(self) -> bool:
+        """Go on in another file when readers have held this one too long; whether it did.
+
+        Raises
+        ------
+        FileWriteError
+            If no other file can be made; the present one goes on.
+        """
+        if not self._chain.storage.full or self._broken:
+            return False
+        with undisturbed(), self._write_errors():
+            continue_chain(self._chain, self._stream_ids, self._open_storage)
+            self._look_up_earlier()
+            self._bind_ledgers()
+            for stream in self._streams:
+                stream.move(self._chain.storage.file, self._losses)
+        return True
+
+    def drain(self, rows: Mapping[str, int], timeout_s: float | None = None) -> None:
         """Commit until every stream has its row of ``rows``, or nothing more is there.
 
         Parameters
         ----------
         rows
             The row before which to stop, by stream; a stream not named goes to the end of its ring as it is now.
+        timeout_s
+            How long that may take; a commit under way is finished. None has no limit.
 
         Raises
         ------
         FileWriteError
             If the file could not be written.
+        WriterError
+            If time was over before; the ring keeps the rest.
         MulletError
             The failure of a stream whose ring or schema is beyond writing.
         """
         rows = {**self.heads(), **rows}
+        deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
         while self.commit(rows):
-            pass
+            if time.monotonic() >= deadline:
+                raise WriterError(
+                    f"could not bring everything into {self.path} within {timeout_s:g} s; the ring keeps the rest"
+                )
         for stream in self._streams:
             failure = stream.kept_from(rows.get(stream.name, 0))
             if failure is not None:
@@ -154,19 +205,31 @@ class Engine:
     def statistics(self) -> WriterStatistics:
         """Counts as of the last commit."""
         now_ns = time.time_ns()
-        if not self._uncommitted and not any(stream.waiting for stream in self._living_streams()):
+        if not self._unwritten() and not any(stream.waiting for stream in self._living_streams()):
             self._persisted_until_ns = now_ns
         streams = {stream.name: stream.statistics() for stream in self._streams}
+        journal = self.journal_statistics()
         return WriterStatistics(
             rows_persisted=sum(stream.rows_persisted for stream in streams.values()),
             rows_lost=sum(stream.rows_lost for stream in streams.values()),
             batches=sum(stream.batches for stream in streams.values()),
             commits=self.commits,
-            file_bytes=self._storage.file.id.get_filesize(),
+            file_bytes=self._chain.storage.size_bytes,
             last_commit_ns=self._last_commit_ns,
             persisted_until_ns=self._persisted_until_ns,
+            ring_fill=max((stream.ring_fill for stream in self._living_streams()), default=0.0),
+            path=self.path,
+            pending_commits=journal.pending_commits,
+            apply_lag_s=journal.apply_lag_s,
+            journal_bytes=journal.journal_bytes,
+            apply_error=journal.apply_error,
+            last_note=self._last_note,
             streams=streams,
         )
+
+    def journal_statistics(self) -> JournalStatistics:
+        """Counts of the journal of the file being written."""
+        return self._chain.storage.journal_statistics()
 
     def close(self) -> None:
         """Close file and rings; harmless when closed.
@@ -174,43 +237,69 @@ class Engine:
         Raises
         ------
         FileWriteError
-            If HDF5 could not write what it still held.
+            If another program wrote the file.
         """
         streams, self._streams = self._streams, []
         try:
             with self._write_errors():
-                self._storage.close()
+                self._chain.close()
         finally:
             for stream in streams:
                 stream.close()
 
-    def _open_storage(self) -> Storage:
+    @property
+    def _stream_ids(self) -> list[int]:
+        return [stream.ring.stream_id for stream in self._streams]
+
+    def _open_storage(self, path: str) -> Storage:
         options = self.options
         return Storage(
-            options.path,
+            path,
             creator=options.creator,
             metadata=options.metadata,
             fsync=options.fsync,
             lock_timeout_s=options.lock_timeout_s,
+            journal_limit_bytes=options.journal_limit_bytes,
         )
 
     def _open_streams(self) -> None:
-        file = self._storage.file
-        run_metadata = {} if self._storage.created else self.options.metadata
+        storage = self._chain.storage
+        run_metadata = {} if storage.created else self.options.metadata
         self._persisted_until_ns = time.time_ns()
-        try:
-            losses = Losses(file)
-            self._annotations = Annotations(file)
-            for stream in self._streams:
-                stream.open(file, losses, self.options.filters, run_metadata)
-        except MulletError:
-            raise
-        except HDF5_ERRORS as error:
-            message = f"{self.options.path} is damaged: {one_line(error)}; move it away and write to another file"
-            raise FileFormatError(message) from error
-        with self._write_errors():
-            self._storage.commit()
+        with undisturbed():
+            try:
+                self._look_up_earlier()
+                self._bind_ledgers()
+                for stream in self._streams:
+                    stream.open(storage.file, self._losses, self.options.filters, run_metadata)
+            except MulletError:
+                raise
+            except HDF5_ERRORS as error:
+                message = f"{storage.path} is damaged: {one_line(error)}; move it away and write to another file"
+                raise FileFormatError(message) from error
+            with self._write_errors():
+                storage.commit()
         self._release()
+
+    def _look_up_earlier(self) -> None:
+        for stream in self._streams:
+            stream.earlier = self._chain.earlier.get(stream.ring.stream_id, Earlier())
+
+    def _bind_ledgers(self) -> None:
+        self._losses = Losses(self._chain.storage.file)
+        self._annotations = Annotations(self._chain.storage.file)
+
+    def _roll_back(self) -> bool:
+        """Go back to the last commit, which the failed one may be after all: whether it is."""
+        with self._write_errors():
+            stands = self._chain.storage.roll_back()
+            self._bind_ledgers()
+            for stream in self._streams:
+                stream.bind(self._chain.storage.file, self._losses)
+        self._broken = False
+        if stands:
+            self._committed()
+        return stands
 
     def _collect(self, until: Mapping[str, int] | None) -> None:
         for stream in self._living_streams():
@@ -225,9 +314,19 @@ class Engine:
     def _write(self) -> None:
         for stream in self._streams:
             stream.write()
-        while self._notes:
-            self._annotations.append(self._notes[0], {stream.name: stream.run_number for stream in self._streams})
-            self._notes.pop(0)
+        runs = {stream.name: stream.run_number for stream in self._streams}
+        for note in self._notes:
+            if not (note.again and self._annotations.has(note)):
+                self._annotations.append(note, runs)
+
+    def _committed(self) -> None:
+        for stream in self._streams:
+            stream.committed()
+        self._last_note = max([self._last_note, *(note.number for note in self._notes)])
+        self._notes = []
+        self.commits += 1
+        self._last_commit_ns = time.time_ns()
+        self._release()
 
     def _release(self) -> None:
         for stream in self._living_streams():
@@ -239,22 +338,16 @@ class Engine:
     def _living_streams(self) -> list[Stream]:
         return [stream for stream in self._streams if stream.failure is None]
 
-    def _check_room(self) -> None:
-        """Find a full disk before HDF5 does: what it has half written no one can read."""
-        needed_bytes = sum(stream.pending_bytes for stream in self._streams) + _DISK_MARGIN_BYTES
-        disk = os.statvfs(os.path.dirname(os.path.abspath(self.options.path)))
-        free_bytes = disk.f_bavail * disk.f_frsize
-        if disk.f_blocks and free_bytes < needed_bytes:
-            raise OSError(f"its disk is full: {free_bytes} bytes free, {needed_bytes} needed")
-
     @contextmanager
     def _write_errors(self) -> Iterator[None]:
         try:
             yield
+        except FileWriteError as error:
+            raise FileWriteError(f"{error}; the ring keeps what is not written") from error
         except MulletError:
             raise
         except HDF5_ERRORS as error:
-            message = f"cannot write {self.options.path}: {one_line(error)}; the ring keeps what is not written"
+            message = f"cannot write {self.path}: {one_line(error)}; the ring keeps what is not written"
             raise FileWriteError(message) from error
 
 

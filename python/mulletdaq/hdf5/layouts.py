@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.attributes import get_integer, set_attribute, set_attributes
+from mulletdaq.hdf5.attributes import set_attribute, set_attributes
 from mulletdaq.hdf5.columns import Column
 from mulletdaq.hdf5.filters import write_dataset
 from mulletdaq.hdf5.ledger import Run
 from mulletdaq.hdf5.naming import BATCH_PREFIX, RAW_DATA, RAW_LENGTHS, batch_name, is_batch_name
 from mulletdaq.hdf5.options import Filters
-from mulletdaq.hdf5.storage import HDF5_ERRORS, make_ordered_group
+from mulletdaq.hdf5.storage import make_ordered_group
 from mulletdaq.schema import TIMESTAMP
 
 with needs_extra("hdf5"):
+    import h5py
     import numpy as np
 
 
@@ -67,52 +67,26 @@ class BatchLayout:
         else:
             self._group = make_ordered_group(measurements, stream)
         self._filters: Any = filters  # columns hand it on as it is
-        numbers = (int(name.removeprefix(BATCH_PREFIX)) for name in self._group if is_batch_name(name))
-        self.last_number = max(numbers, default=0)
+        self.last_number = _last_number(self._group)
 
     def append(self, run: Run, columns: list[Column] | None, batch: Batch) -> None:
-        """Write one batch; ``columns`` is None for opaque bytes. On an error nothing of it stays."""
-        name = batch_name(self.last_number + 1)
-        group = self._group.create_group(name)
-        try:
-            set_attributes(
-                group,
-                ring_tail=np.int64(batch.ring_position),
-                timestamp_ns=np.int64(time.time_ns()),
-                monotonic_ns=np.int64(time.monotonic_ns()),
-                run=np.int64(run.number),
-                first_row=np.int64(batch.first_row),
-                rows=np.int64(batch.rows),
-                lost_rows=np.int64(batch.lost_rows),
-            )
-            if columns is None:
-                self._write_messages(group, batch)
-            else:
-                self._write_columns(group, columns, batch)
-        except BaseException:
-            with suppress(*HDF5_ERRORS):
-                del self._group[name]
-            raise
+        """Write one batch; ``columns`` is None for opaque bytes."""
+        group = self._group.create_group(batch_name(self.last_number + 1))
+        set_attributes(
+            group,
+            ring_tail=np.int64(batch.ring_position),
+            timestamp_ns=np.int64(time.time_ns()),
+            monotonic_ns=np.int64(time.monotonic_ns()),
+            run=np.int64(run.number),
+            first_row=np.int64(batch.first_row),
+            rows=np.int64(batch.rows),
+            lost_rows=np.int64(batch.lost_rows),
+        )
+        if columns is None:
+            self._write_messages(group, batch)
+        else:
+            self._write_columns(group, columns, batch)
         self.last_number += 1
-
-    def discard_from(self, run: Run) -> None:
-        """Drop batches beyond the run's cursor, left by a writer killed in the middle of a flush."""
-        while self.last_number:
-            name = batch_name(self.last_number)
-            if name in self._group:
-                if not self._is_beyond(name, run):
-                    return
-                del self._group[name]
-            self.last_number -= 1
-
-    def _is_beyond(self, name: str, run: Run) -> bool:
-        try:
-            batch = self._group[name]
-            if "lost_rows" not in batch.attrs:  # the last of them: this one was never finished
-                return True
-            return get_integer(batch, "run") == run.number and get_integer(batch, "first_row") >= run.next_row
-        except HDF5_ERRORS:
-            return True
 
     def _write_columns(self, group: Any, columns: list[Column], batch: Batch) -> None:
         for index, column in enumerate(columns):
@@ -132,6 +106,21 @@ class BatchLayout:
         dataset = write_dataset(group, TIMESTAMP, np.array(stamps, np.int64), self._filters)
         set_attribute(dataset, "units", "ns")
         set_attributes(group, NX_class="NXdata", signal=RAW_DATA)
+
+
+def _last_number(group: Any) -> int:
+    """The number of the newest batch, found from the end: a long run has 100,000 of them."""
+    newest = [0]
+
+    def look(name: bytes) -> bool | None:
+        text = name.decode("utf-8", "replace")
+        if not is_batch_name(text):
+            return None
+        newest[0] = int(text.removeprefix(BATCH_PREFIX))
+        return True  # enough
+
+    group.id.links.iterate(look, idx_type=h5py.h5.INDEX_CRT_ORDER, order=h5py.h5.ITER_DEC)
+    return newest[0]
 
 
 __all__ = ["Batch", "BatchLayout"]

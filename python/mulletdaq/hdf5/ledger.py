@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from mulletdaq.hdf5.attributes import (
     write_metadata,
 )
 from mulletdaq.hdf5.messages import Note
-from mulletdaq.hdf5.storage import HDF5_ERRORS, iso_time
+from mulletdaq.hdf5.storage import iso_time
 
 with needs_extra("hdf5"):
     import h5py
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from mulletdaq.ring import Loss
 
 _TABLE_CHUNK_ROWS = 128
+_NEWEST_NOTES = 1000
 
 
 @dataclass
@@ -112,21 +112,10 @@ def begin_run(
     group = file["runs"].create_group(name)
     first_row, position, sequence = start
     run = Run(group, number, stream, stream_id, first_row, first_row, position, sequence, 0, 0)
-    try:
-        _describe_run(run, schema, start_ns, metadata)
-    except BaseException:
-        with suppress(*HDF5_ERRORS):
-            del file["runs"][name]
-        raise
-    return run
-
-
-def _describe_run(run: Run, schema: Any, start_ns: int, metadata: Mapping[str, Any]) -> None:
-    group = run.group
     set_attributes(
         group,
-        stream=run.stream,
-        stream_id=np.uint64(run.stream_id),
+        stream=stream,
+        stream_id=np.uint64(stream_id),
         content="opaque" if schema is None else "arrow",
         start=iso_time(start_ns),
         start_ns=np.int64(start_ns),
@@ -143,18 +132,15 @@ def _describe_run(run: Run, schema: Any, start_ns: int, metadata: Mapping[str, A
             group.create_dataset("schema_text", data=text)
     write_metadata(group, metadata)
     run.store_cursor()
+    return run
 
 
 class Table:
-    """Datasets of one length that grow together in one group.
-
-    They are opened once and kept: one that is let go while the disk is full would crash the interpreter.
-    """
+    """Datasets of one length that grow together in one group."""
 
     def __init__(self, group: Any, columns: Mapping[str, Any]) -> None:
         self._columns = {name: _growing_dataset(group, name, dtype) for name, dtype in columns.items()}
         self._rows = min(len(column) for column in self._columns.values())
-        self._cut(self._rows)  # a writer killed in the middle of a flush can have left one column longer
 
     def append(self, rows: list[Mapping[str, Any]]) -> None:
         """Add rows; every row has every column."""
@@ -163,23 +149,6 @@ class Table:
             column.resize((end,))
             column[self._rows :] = np.array([row[name] for row in rows], dtype=column.dtype)
         self._rows = end
-
-    def keep(self, wanted: Any) -> None:
-        """Drop the rows where the bool array ``wanted`` is false."""
-        if not wanted.all():
-            for column in self._columns.values():
-                column[: wanted.sum()] = column[:][wanted]
-            self._rows = int(wanted.sum())
-            self._cut(self._rows)
-
-    def read(self, name: str) -> Any:
-        """One column as an array."""
-        return self._columns[name][:]
-
-    def _cut(self, rows: int) -> None:
-        for column in self._columns.values():
-            if len(column) != rows:
-                column.resize((rows,))
 
 
 class Losses:
@@ -206,18 +175,20 @@ class Losses:
             ]
         )
 
-    def discard_from(self, run: Run) -> None:
-        """Drop what lies beyond the run's cursor, left by a writer killed in the middle of a flush."""
-        beyond = self._table.read("first_row") + self._table.read("rows") > run.next_row
-        self._table.keep(~((self._table.read("run") == run.number) & beyond))
-
 
 class Annotations:
     """Notes, one line for each stream whose row is known; run and row are 0 and -1 when none is."""
 
     def __init__(self, file: Any) -> None:
         columns = {"timestamp_ns": np.int64, "run": np.int64, "row": np.int64, "text": h5py.string_dtype()}
-        self._table = Table(file.require_group("annotations"), columns)
+        self._group = file.require_group("annotations")
+        self._table = Table(self._group, columns)
+
+    def has(self, note: Note) -> bool:
+        """Whether a note with this text and time is among the newest."""
+        stamps = self._group["timestamp_ns"][-_NEWEST_NOTES:]
+        texts = self._group["text"][-_NEWEST_NOTES:]
+        return (note.timestamp_ns, note.text.encode()) in zip(stamps.tolist(), texts, strict=True)
 
     def append(self, note: Note, runs: Mapping[str, int]) -> None:
         """Enter a note; ``runs`` gives each stream's run number."""

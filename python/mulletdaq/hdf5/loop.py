@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from mulletdaq.errors import FileWriteError
+from mulletdaq.errors import FileError, FileWriteError
 from mulletdaq.hdf5.engine import Engine
 from mulletdaq.hdf5.messages import Link, Outcome, Request
 from mulletdaq.hdf5.options import EngineOptions
 from mulletdaq.hdf5.statistics import WriterStatistics
+from mulletdaq.hdf5.watch import Watch
 
 _PUBLISH_BUSY_S = 0.1
 _PUBLISH_IDLE_S = 1.0
+_APPLY_RETRY_S = 0.005
 
 
 def run_engine(options: EngineOptions, link: Link, tell_ready: Callable[[WriterStatistics], None]) -> WriterStatistics:
@@ -37,7 +39,9 @@ class CommitLoop:
     def __init__(self, engine: Engine, link: Link) -> None:
         self._engine = engine
         self._link = link
+        self._watch = Watch(link.report)
         self._failing = False
+        self._rotation_failing = False
         self._reported: set[int] = set()
         self._published_at = 0.0
         self._published_commits = 0
@@ -46,17 +50,22 @@ class CommitLoop:
     def run(self) -> WriterStatistics:
         """Serve until the end, and drain before it. The caller closes the engine."""
         while True:
-            for request in self._link.receive(self._engine.options.poll_interval_s):
+            for request in self._link.receive(self._patience_s()):
                 self._serve(request)
             if self._stopped:
                 return self._final
             if self._link.terminated or (self._link.abandoned and not self._engine.producing()):
                 self._drain_unasked()
-                return self._engine.statistics()
+                return self._final
+            self._engine.apply()
             # After a failed write the backlog only grows: the next try is at the next interval.
             if self._engine.due(by_backlog=not self._failing):
                 self._commit()
             self._publish()
+
+    def _patience_s(self) -> float:
+        poll_interval_s = self._engine.options.poll_interval_s
+        return min(_APPLY_RETRY_S, poll_interval_s) if self._engine.pending else poll_interval_s
 
     def _serve(self, request: Request) -> None:
         if request.kind == "annotate":
@@ -81,14 +90,24 @@ class CommitLoop:
             self._engine.close()
         except Exception as error:
             return outcome if isinstance(outcome, Exception) else error
+        if self._engine.pending:
+            self._link.report(
+                f"another program still reads {self._engine.path}; what it keeps from the file is safe in the journal "
+                f"beside it: mullet recover {self._engine.path} finishes when it is closed there"
+            )
         return outcome
 
     def _drain_unasked(self) -> None:
+        outcome: Outcome
         try:
-            self._engine.drain({})
+            self._engine.drain({}, self._engine.options.drain_timeout_s)
             self._engine.settle()
         except Exception as error:
             self._link.report(str(error))
+        self._final = self._engine.statistics()
+        outcome = self._close(self._final)
+        if isinstance(outcome, Exception):
+            self._link.report(str(outcome))
 
     def _commit(self) -> None:
         try:
@@ -99,19 +118,35 @@ class CommitLoop:
             self._failing = True
         else:
             if self._failing:
-                self._link.report(f"writing {self._engine.options.path} works again")
+                self._link.report(f"writing {self._engine.path} works again")
             self._failing = False
+            self._rotate()
         for failure in self._engine.failures():
             if id(failure) not in self._reported:
                 self._reported.add(id(failure))
                 self._link.report(str(failure))
+
+    def _rotate(self) -> None:
+        path = self._engine.path
+        try:
+            if self._engine.rotate_if_full():
+                self._link.report(
+                    f"readers have held {path} for too long; the recording goes on in {self._engine.path}"
+                )
+            self._rotation_failing = False
+        except FileError as error:
+            if not self._rotation_failing:
+                self._link.report(f"readers hold {path}, and no other file can be begun: {error}; its journal grows on")
+            self._rotation_failing = True
 
     def _publish(self) -> None:
         now = time.monotonic()
         news = self._engine.commits != self._published_commits
         if now - self._published_at >= (_PUBLISH_BUSY_S if news else _PUBLISH_IDLE_S):
             self._published_commits, self._published_at = self._engine.commits, now
-            self._link.publish(self._engine.statistics())
+            statistics = self._engine.statistics()
+            self._watch.look(statistics)
+            self._link.publish(statistics)
 
 
 __all__ = ["CommitLoop", "run_engine"]

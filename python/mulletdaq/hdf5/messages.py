@@ -15,11 +15,21 @@ from mulletdaq.hdf5.statistics import WriterStatistics
 
 @dataclass(frozen=True)
 class Note:
-    """One annotation: its text, its time, and the next row of each stream at that time."""
+    """One annotation: its text, its time, and the next row of each stream at that time.
+
+    Attributes
+    ----------
+    number
+        Counts an owner's notes from 1; 0 for one that is not numbered.
+    again
+        Whether an earlier writer had it, and may have stored it.
+    """
 
     text: str
     timestamp_ns: int
     rows: Mapping[str, int]
+    number: int = 0
+    again: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 from mulletdaq.extras import needs_extra
 
@@ -73,6 +73,10 @@ class EngineOptions:
         The rings by stream; a file's only stream may be called ``""``.
     metadata
         As ``plain_metadata`` made it.
+    journal_limit_bytes
+        Size of the journal at which readers have held the file too long, and another file goes on.
+    drain_timeout_s
+        How long an end that nobody waits for may take to drain; None has no limit.
     lock_timeout_s
         How long to wait for another process, such as a writer that is just ending, to let go of the file.
 
@@ -90,20 +94,22 @@ class EngineOptions:
     layout: str = "batches"
     compression: str | None = "gzip"
     chunk_rows: int | None = None
-    fsync: str = "commit"
+    fsync: Literal["commit", "never"] = "commit"
     creator: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     poll_interval_s: float = 0.02
+    journal_limit_bytes: int = 256 << 20
+    drain_timeout_s: float | None = None
     lock_timeout_s: float = 3.0
 
     def __post_init__(self) -> None:
         _check_known("layout", self.layout, LAYOUTS)
         _check_known("fsync", self.fsync, FSYNC)
         Filters(self.compression, self.chunk_rows)
-        for name in ("flush_interval_s", "poll_interval_s"):
-            seconds = getattr(self, name)
-            if not (math.isfinite(seconds) and seconds > 0):
-                raise ValueError(f"{name}={seconds!r} must be a positive number of seconds")
+        for name in ("flush_interval_s", "poll_interval_s", "journal_limit_bytes"):
+            number = getattr(self, name)
+            if not (math.isfinite(number) and number > 0):
+                raise ValueError(f"{name}={number!r} must be a positive number")
         if not self.rings:
             raise ValueError("a writer needs at least one ring")
 

@@ -1,31 +1,31 @@
-"""The owner's side of a writer that runs in its own process."""
+"""The owner's side of a writer that runs in its own process, and that is started again when it dies."""
 
 from __future__ import annotations
 
-import os
-import signal
-import site
-import subprocess
-import sys
-import sysconfig
 import threading
+import time
 from concurrent.futures import Future
-from contextlib import suppress
+from dataclasses import replace
 
-from mulletdaq.errors import WriterError
-from mulletdaq.hdf5.messages import Request, decode_event, encode_request
+from mulletdaq.errors import MulletError, WriterError
+from mulletdaq.hdf5.journal.recovery import recover
+from mulletdaq.hdf5.messages import Note, Request, decode_event, encode_request
 from mulletdaq.hdf5.options import EngineOptions
-from mulletdaq.hdf5.process import encode_options
 from mulletdaq.hdf5.service import Service, print_report
+from mulletdaq.hdf5.spawn import WriterProcess
 from mulletdaq.hdf5.statistics import WriterStatistics
 
-_EXIT_TIMEOUT_S = 30.0
+_QUICK_DEATH_S = 2.0
+_FIRST_DELAY_S = 0.25
+_LONGEST_DELAY_S = 30.0
+_PATIENCE_DEATHS = 3
 
 
 class ProcessService(Service):
     """A writer in a process of its own, so that neither h5py's lock nor a crash reaches the hardware loop.
 
-    Started afresh, never forked; it stays in this process group and ends by itself, drained, if this process dies.
+    A process that dies is replaced at once: its journal is brought into the file here, the new one goes on where the
+    file says, and gets again what the old one had not answered. If this process dies, the writer drains and ends.
 
     Raises
     ------
@@ -37,76 +37,110 @@ class ProcessService(Service):
 
     def __init__(self, options: EngineOptions) -> None:
         super().__init__()
-        self._path = options.path
-        self._ready: Future[WriterStatistics] = Future()
-        self._ended = self._let_go = False
-        self._send_lock = threading.Lock()
-        self._process = _spawn()
+        self._options = options
+        self._unanswered: dict[int, Request] = {}
+        self._unsaved_notes: list[Note] = []
+        self._note_number = 0
+        self._first_ready: Future[WriterStatistics] = Future()
+        self._ready_at = 0.0
+        self._failure: BaseException | None = None
+        self._ended = False
+        self._let_go = threading.Event()
+        self._process = WriterProcess(options)
         # A daemon: it owns no file, and must not keep the interpreter from ending.
-        self._reader = threading.Thread(target=self._read_events, name="mulletdaq-hdf5-events", daemon=True)
-        self._reader.start()
+        threading.Thread(target=self._supervise, name="mulletdaq-hdf5-events", daemon=True).start()
         try:
-            self._write(encode_options(options))
-            self.statistics = self._ready.result()
+            self.statistics = self._first_ready.result()
         except BaseException:
-            # Our producers still live, so that it would not end by itself.
-            with suppress(ProcessLookupError):
-                self._process.terminate()
+            self._process.terminate()  # our producers still live, so that it would not end by itself
             self.join()
             raise
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.poll() is None
+        """Whether a process runs, or is about to."""
+        return self._end is None
 
     @property
     def pid(self) -> int | None:
-        """The process's id."""
+        """The process's id; another one after a death."""
         return self._process.pid
 
     def join(self) -> None:
         """Close the pipe to the process, and wait for its end unless it still drains."""
-        self._let_go = True
-        stdin = self._process.stdin
-        with self._send_lock:
-            if stdin is not None:
-                stdin.close()
+        self._let_go.set()
+        self._process.let_go()
         if not self._waiting:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_EXIT_TIMEOUT_S)
+            self._process.wait()
+
+    def annotate(self, note: Note) -> None:
+        """Hand the writer a note, without waiting; kept here until it is in the file."""
+        with self._lock:
+            if self._end is not None:
+                raise self._end
+            self._note_number += 1
+            note = replace(note, number=self._note_number)
+            self._unsaved_notes.append(note)
+        self._send(Request(0, "annotate", note=note))
 
     def _send(self, request: Request) -> None:
-        self._write(encode_request(request))
-
-    def _write(self, line: bytes) -> None:
-        stdin = self._process.stdin
-        assert stdin is not None
-        with self._send_lock:
-            try:
-                while line:
-                    line = line[stdin.write(line) :]
-            except (OSError, ValueError):
-                return  # the reader sees the process's end and says so to whoever waits
+        if request.number:
+            with self._lock:
+                self._unanswered[request.number] = request
+        self._process.send(encode_request(request))
 
     def _ended_well(self) -> bool:
         return self._ended
 
-    def _read_events(self) -> None:
-        stdout = self._process.stdout
-        assert stdout is not None
-        received = b""
-        while chunk := os.read(stdout.fileno(), 1 << 16):
-            *lines, received = (received + chunk).split(b"\n")
-            for line in lines:
+    # ---- in the thread of events
+
+    def _supervise(self) -> None:
+        deaths = 0
+        while True:
+            for line in self._process.lines():
                 self._take(line)
-        stdout.close()
-        end = WriterError(self._end_message(self._process.wait()))
-        if not self._ready.done():
-            self._ready.set_exception(end)
-        if not self._let_go and self._ready.exception() is None:
+            self._process.let_go()
+            if self._ended or self._let_go.is_set() or not self._first_ready.done() or self._first_ready.exception():
+                break
+            lived_s = time.monotonic() - self._ready_at if self._ready_at else 0.0
+            deaths = 0 if lived_s > _QUICK_DEATH_S else deaths + 1
+            self._tell_of_death(deaths)
+            self._replay_journal()
+            again = deaths - _PATIENCE_DEATHS
+            delay_s = 0.0 if again <= 0 else min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2**again)
+            if self._let_go.wait(delay_s):
+                break
+            self._ready_at = 0.0
+            self._process = WriterProcess(self._options)
+        end = WriterError(self._end_message())
+        if not self._first_ready.done():
+            self._first_ready.set_exception(self._failure or end)
+        elif not self._let_go.is_set() and self._first_ready.exception() is None:
             print_report(str(end))  # nobody may ask for hours, and the ring fills meanwhile
         self._finish(end)
+
+    def _tell_of_death(self, deaths: int) -> None:
+        failure, self._failure = self._failure, None
+        path, pid = self._options.path, self._process.pid
+        if failure is not None:
+            print_report(f"the HDF5 writer could not be started again: {failure}; trying on, the ring keeps the rows")
+        else:
+            print_report(
+                f"the HDF5 writer of {path} (process {pid}) {self._process.end()}; "
+                "the ring keeps the rows, a new one is being started"
+            )
+        if failure is not None or deaths >= _PATIENCE_DEATHS:
+            with self._lock:
+                given_up = list(self._unanswered)
+            for number in given_up:
+                self._resolve(number, failure or WriterError(self._end_message()))
+
+    def _replay_journal(self) -> None:
+        """Finish what the dead writer had begun, so that others can read the file at once."""
+        try:
+            recover(self.statistics.path or self._options.path)
+        except (MulletError, OSError) as error:
+            print_report(f"the journal of {self._options.path} waits for the new writer: {error}")
 
     def _take(self, line: bytes) -> None:
         event, number, outcome = decode_event(line)
@@ -115,47 +149,42 @@ class ProcessService(Service):
         elif event == "answer" and not isinstance(outcome, str):
             self._resolve(number, outcome)
         elif event == "failed" and isinstance(outcome, BaseException):
-            self._ready.set_exception(outcome)
+            self._failure = outcome
         elif isinstance(outcome, WriterStatistics):
-            self.statistics = outcome
-            if event == "ready":
-                self._ready.set_result(outcome)
+            self._learn(outcome)
             self._ended = event == "ended"
+            if event == "ready":
+                self._begin(outcome)
 
-    def _end_message(self, code: int) -> str:
-        if self._ended:
-            how = "ended by itself"
-        elif code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
-        else:
-            how = f"ended with exit code {code}"
+    def _begin(self, statistics: WriterStatistics) -> None:
+        """A process is ready: it gets what the one before left undone."""
+        self._ready_at = time.monotonic()
+        if not self._first_ready.done():
+            self._first_ready.set_result(statistics)
+            return
+        with self._lock:
+            notes, requests = list(self._unsaved_notes), list(self._unanswered.values())
+        for note in notes:
+            self._process.send(encode_request(Request(0, "annotate", note=replace(note, again=True))))
+        for request in requests:
+            self._process.send(encode_request(request))
+
+    def _resolve(self, number: int, outcome: WriterStatistics | BaseException) -> None:
+        with self._lock:
+            self._unanswered.pop(number, None)
+        super()._resolve(number, outcome)
+
+    def _learn(self, statistics: WriterStatistics) -> None:
+        super()._learn(statistics)
+        with self._lock:
+            self._unsaved_notes = [note for note in self._unsaved_notes if note.number > statistics.last_note]
+
+    def _end_message(self) -> str:
+        how = "ended by itself" if self._ended else self._process.end()
         return (
-            f"the HDF5 writer of {self._path} (process {self._process.pid}) {how}; "
+            f"the HDF5 writer of {self._options.path} (process {self._process.pid}) {how}; "
             "the ring still holds the rows that are not in the file: start a new writer on both"
         )
-
-
-def _spawn() -> subprocess.Popen[bytes]:
-    # Ctrl-C reaches the child too, even before it can ignore it: it begins with the signal blocked.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return subprocess.Popen(
-            # -P: what lies in the working directory is imported only where it is here
-            [sys.executable, "-P", "-m", "mulletdaq.hdf5.process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_extra_paths())},
-        )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _extra_paths() -> list[str]:
-    """What this process searches for modules beyond an interpreter's own places, so that the child finds the same."""
-    own = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
-    own.add(os.path.join(sysconfig.get_path("stdlib"), "lib-dynload"))
-    return [os.path.abspath(path) for path in sys.path if path not in own and not path.endswith(".zip")]
 
 
 __all__ = ["ProcessService"]

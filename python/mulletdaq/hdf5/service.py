@@ -97,13 +97,17 @@ class Service(ABC):
         with self._lock:
             future = self._waiting.pop(number, None)
         if isinstance(outcome, WriterStatistics):
-            self.statistics = outcome
+            self._learn(outcome)
         if future is None:
             return
         if isinstance(outcome, WriterStatistics):
             future.set_result(outcome)
         else:
             future.set_exception(outcome)
+
+    def _learn(self, statistics: WriterStatistics) -> None:
+        """Take the newest counts."""
+        self.statistics = statistics
 
     def _finish(self, end: WriterError) -> None:
         with self._lock:

@@ -46,6 +46,17 @@ class WriterStatistics:
         Size of the file.
     last_commit_ns, persisted_until_ns
         Unix time in ns of the last commit, and the time up to which everything written is in the file.
+    ring_fill
+        Share of the fullest ring that is not in the file, 0 to 1.
+    path
+        The file being written: the output, or, when readers held that one too long, the one that continues it.
+    pending_commits, apply_lag_s, journal_bytes
+        Commits that are safe in the journal and wait for readers to let go of the file, how long the oldest of them has
+        waited, and the journal's size.
+    apply_error
+        Why commits cannot be brought from the journal into the file; empty when they can.
+    last_note
+        Number of the owner's last note that is in the file.
     streams
         The same by stream; a writer made with a bare ring calls its only stream ``""``.
     """
@@ -58,6 +69,13 @@ class WriterStatistics:
     file_bytes: int = 0
     last_commit_ns: int = 0
     persisted_until_ns: int = 0
+    ring_fill: float = 0.0
+    path: str = ""
+    pending_commits: int = 0
+    apply_lag_s: float = 0.0
+    journal_bytes: int = 0
+    apply_error: str = ""
+    last_note: int = 0
     streams: Mapping[str, StreamStatistics] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

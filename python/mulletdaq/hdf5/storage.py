@@ -1,16 +1,15 @@
-"""The one place that opens, commits and closes an HDF5 file of ours for writing, and opens one for reading."""
+"""The one place that opens, commits and closes an HDF5 file of ours for writing."""
 
 from __future__ import annotations
 
 import os
 import socket
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata as distribution
-from typing import Any
+from typing import Any, Literal
 
 from mulletdaq.errors import (
     FileError,
@@ -19,11 +18,12 @@ from mulletdaq.errors import (
     FileMissingError,
     FileVersionError,
     FileWriteError,
-    MissingExtraError,
 )
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.attributes import get_integer, set_attributes, write_metadata
-from mulletdaq.hdf5.compressors import load_zstd_filter
+from mulletdaq.hdf5.journal import JournaledFile, JournalStatistics, undisturbed
+from mulletdaq.hdf5.journal.file import LIMIT_BYTES
+from mulletdaq.hdf5.journal.layout import SIGNATURE
 
 with needs_extra("hdf5"):
     import h5py
@@ -36,14 +36,12 @@ LIBVER = ("earliest", "v108")
 HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError)
 """What h5py raises when the library fails; which of them depends on the depth at which it did."""
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_LOCK_RETRY_S = 0.05
 _MISSING_FILTER = ("can't open directory", "required filter")
 """HDF5's words when it has looked for a filter in vain: in a folder of plugins that is not there, or altogether."""
 
 
 class Storage:
-    """An HDF5 file of ours, open for writing by this process alone.
+    """An HDF5 file of ours, open for writing by this process alone, changed by whole commits only.
 
     A missing file is made, one of ours is gone on with, any other is refused. Nothing is ever overwritten.
 
@@ -59,21 +57,30 @@ class Storage:
         ``"commit"`` puts every commit on the disk, ``"never"`` leaves that to the operating system.
     lock_timeout_s
         How long to wait for another process to let go of the file.
+    journal_limit_bytes
+        Size of the journal at which readers have held the file too long: :attr:`full`.
+
+    Attributes
+    ----------
+    file
+        The ``h5py.File``; another one after :meth:`roll_back`.
+    created
+        Whether the file was missing.
 
     Raises
     ------
     FileFormatError
-        If the file is not HDF5, damaged, or not one of ours.
+        If the file is not HDF5, damaged, or not one of ours; JournalMismatchError if others changed it after a crash.
     FileVersionError
         If a newer version of the format wrote it.
     FileLockedError
-        If another process holds it.
+        If another process writes it; the message names the process.
     FileWriteError
         If it cannot be made or opened for writing.
 
     Notes
     -----
-    Not safe for use by several threads at once.
+    Not safe for use by several threads at once. Whatever is done with ``file`` belongs inside ``undisturbed()``.
     """
 
     def __init__(
@@ -82,96 +89,114 @@ class Storage:
         *,
         creator: str | None = None,
         metadata: Mapping[str, Any] | None = None,
-        fsync: str = "commit",
+        fsync: Literal["commit", "never"] = "commit",
         lock_timeout_s: float = 0.0,
+        journal_limit_bytes: int = LIMIT_BYTES,
     ) -> None:
         self.path = path
-        self._fsync = fsync
+        self._creator = creator or f"mulletdaq {_version()}"
+        self._metadata = metadata or {}
+        self._attempted: int | None = None
         with explained(path, writing=True):
-            self.file, self.created = self._open(lock_timeout_s)
+            check_regular(path)
+            self._journal = JournaledFile(
+                path, fsync=fsync, lock_timeout_s=lock_timeout_s, limit_bytes=journal_limit_bytes
+            )
+            self.created = self._journal.created
             try:
-                if self.created:
-                    _make_skeleton(self.file, creator or f"mulletdaq {_version()}", metadata or {})
-                    self.commit()
-                else:
-                    check_ours(self.file, path)
+                self._open()
             except BaseException:
-                self.file.close()
-                if self.created:
-                    os.unlink(path)
+                self.close()
                 raise
 
-    def settle(self) -> None:
-        """Have what was written so far reach the file before what follows.
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file as of the last commit."""
+        return self._journal.end
 
-        A writer killed within a flush leaves any part of it. Rows settled before their cursor is stored are at
-        worst there without being counted, and then :class:`~mulletdaq.hdf5.stream.Stream` drops and rereads them.
-        """
-        self.file.flush()
+    @property
+    def pending(self) -> bool:
+        """Whether commits wait in the journal for readers to let go of the file."""
+        return self._journal.pending
+
+    @property
+    def full(self) -> bool:
+        """Whether so many wait that it is time for another file."""
+        return self._journal.full
+
+    def journal_statistics(self) -> JournalStatistics:
+        """The journal's counts."""
+        return self._journal.statistics()
 
     def commit(self) -> None:
-        """Make all that was written since the last commit part of the file.
+        """Make all that was written since the last commit part of the file, at once or not at all.
 
         Raises
         ------
-        OSError, RuntimeError
-            Whatever HDF5 and the file system raise.
+        FileWriteError
+            If it failed; :meth:`roll_back` comes next.
         """
-        self.file.flush()
-        if self._fsync == "commit":
-            os.fsync(self.file.id.get_vfd_handle())
+        self._attempted = self._journal.last_commit + 1
+        self._journal.commit()
+        self._attempted = None
+
+    def apply(self) -> None:
+        """Try again to bring waiting commits into the file.
+
+        Raises
+        ------
+        FileWriteError
+            If another program wrote it.
+        """
+        self._journal.apply()
+
+    def roll_back(self) -> bool:
+        """Go back to the last commit; ``file`` is another object then.
+
+        Returns
+        -------
+        bool
+            Whether a commit that seemed to fail stands after all.
+
+        Raises
+        ------
+        FileWriteError
+            If that is not possible now; call again.
+        """
+        self._journal.rollback()
+        stands = self._journal.last_commit == self._attempted
+        self._attempted = None
+        self._open()
+        return stands
 
     def close(self) -> None:
-        """Close the file; harmless when it is closed."""
-        self.file.close()
+        """Close the file, and drop what is not committed; harmless when closed.
 
-    def _open(self, lock_timeout_s: float) -> tuple[Any, bool]:
-        deadline = time.monotonic() + lock_timeout_s
-        while True:
-            missing = not os.path.lexists(self.path)
-            if not missing:
-                check_signature(self.path)
-            try:
-                return h5py.File(self.path, "x" if missing else "r+", libver=LIBVER), missing
-            except FileExistsError:
-                continue  # another process made it in between; it is judged like any other file
-            except OSError as error:
-                if not _is_locked(error) or time.monotonic() >= deadline:
-                    raise
-                time.sleep(_LOCK_RETRY_S)
+        Raises
+        ------
+        FileWriteError
+            If another program wrote the file.
+        """
+        self._journal.close(commit=False)
 
-
-@contextmanager
-def open_for_reading(path: str) -> Iterator[Any]:
-    """A file of ours, opened read-only.
-
-    Raises
-    ------
-    FileMissingError, FileFormatError, FileVersionError, FileLockedError
-        If it is not there, not one of ours, too new, or being written.
-    """
-    with suppress(MissingExtraError):  # most files do without
-        load_zstd_filter()
-    with explained(path, writing=False):
-        check_signature(path)
-        file = h5py.File(path, "r")
-    with file:
-        try:
-            check_ours(file, path)
-        except FileError:
-            raise
-        except Exception as error:  # a damaged file can make h5py raise anything
-            raise FileFormatError(f"{path} is a damaged HDF5 file: {one_line(error)}") from error
-        yield file
+    def _open(self) -> None:
+        with undisturbed():
+            if self._journal.created:
+                self.file = h5py.File(self._journal, "w", libver=LIBVER)
+                _make_skeleton(self.file, self._creator, self._metadata)
+                self._journal.commit()
+                return
+            self._journal.seek(0)
+            if self._journal.read(len(SIGNATURE)) != SIGNATURE:
+                raise FileFormatError(f"{self.path} is not an HDF5 file; choose another path")
+            self.file = h5py.File(self._journal, "r+", libver=LIBVER)
+            check_ours(self.file, self.path)
 
 
-def check_signature(path: str) -> None:
-    """Raise FileFormatError unless the file begins as HDF5 does; h5py itself would fill an empty one."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
+def check_regular(path: str) -> None:
+    """Raise FileFormatError if the path leads to a folder or a device."""
+    if os.path.exists(path) and not os.path.isfile(path):
         raise FileFormatError(f"{path} is a folder or device, not an HDF5 file; choose another path")
-    with open(path, "rb") as file:
-        if file.read(len(_SIGNATURE)) != _SIGNATURE:
-            raise FileFormatError(f"{path} is not an HDF5 file; choose another path")
 
 
 def check_ours(file: Any, path: str) -> None:
@@ -270,9 +295,9 @@ __all__ = [
     "HDF5_ERRORS",
     "Storage",
     "check_ours",
+    "check_regular",
     "explained",
     "iso_time",
     "make_ordered_group",
     "one_line",
-    "open_for_reading",
 ]

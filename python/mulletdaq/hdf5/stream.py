@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mulletdaq.errors import FrameCorruptError, RingError, RingReplacedError, SinkLockedError
+from mulletdaq.hdf5.chain import Earlier
 from mulletdaq.hdf5.columns import Column, columns_of
 from mulletdaq.hdf5.layouts import Batch, BatchLayout
 from mulletdaq.hdf5.ledger import Losses, Run, begin_run, find_run
@@ -20,9 +21,9 @@ MAX_BATCH_BYTES = 64 << 20
 class Stream:
     """Reads one ring and writes its rows; the engine decides when.
 
-    Steps that the engine may repeat after a failed write: :meth:`collect` reads rows into memory once, :meth:`write`
-    moves what is in memory into the file, :meth:`store_cursor` counts it, :meth:`release` frees the ring after the
-    commit.
+    :meth:`collect` reads rows into memory, :meth:`write` puts them into the file with the cursor, :meth:`committed`
+    lets go of them once the commit stands, :meth:`release` frees the ring. After a failed commit the file is back at
+    the one before: :meth:`bind` looks at it anew, and :meth:`write` comes again.
 
     Parameters
     ----------
@@ -44,6 +45,7 @@ class Stream:
         if self.ring.stream_id != stream_id:
             self.ring.close()
             raise RingReplacedError(f"{ring_path} was made anew since; make a new HDF5Writer for it")
+        self.earlier = Earlier()
         self._run: Run | None = None
         self._columns: list[Column] | None = None
         self._pending: list[Batch] = []
@@ -58,16 +60,12 @@ class Stream:
             raise
 
     def open(self, file: Any, losses: Losses, filters: Filters, metadata: Mapping[str, Any]) -> None:
-        """Take the sink's lock and go on where the file says, or prepare a new run."""
-        self._file, self._ledger = file, losses
+        """Take the sink's lock and go on where the file, or the one before it, says; or prepare a new run."""
         self._filters, self._metadata = filters, metadata
         self._take_sink()
-        self._run = find_run(file, self.ring.stream_id)
-        if self._run is not None:
-            self._layout = BatchLayout(file, self._run.stream, filters)
-            self._layout.discard_from(self._run)
-            losses.discard_from(self._run)
-            run = self._run
+        self.bind(file, losses)
+        run = self._run or self.earlier.run
+        if run is not None:
             self._cursor = self._make_cursor(run.ring_position, run.next_row, run.ring_sequence)
         elif self.ring.read_tail == 0:
             self._cursor = self._make_cursor(0, 0, 0)  # what was overwritten before is lost to this file too
@@ -75,6 +73,20 @@ class Stream:
             self._cursor = self._make_cursor("oldest")
         self._row = self._cursor.row
         self._start = (self._row, self._cursor.position, self._cursor.sequence)
+        self._begin_run()
+
+    def bind(self, file: Any, losses: Losses) -> None:
+        """Go on with a file as it is at its last commit."""
+        self._file, self._ledger = file, losses
+        self._run = find_run(file, self.ring.stream_id)
+        if self._run is not None:
+            self._layout = BatchLayout(file, self._run.stream, self._filters)
+        self._count()
+
+    def move(self, file: Any, losses: Losses) -> None:
+        """Go on in another file, right behind what the last commit put into the one before."""
+        self._start = (self._row, self._cursor.position, self._cursor.sequence)
+        self.bind(file, losses)
         self._begin_run()
 
     def _make_cursor(
@@ -118,6 +130,12 @@ class Stream:
     def backlog_bytes(self) -> int:
         """Bytes of the ring between what was read and what is published."""
         return int(self.ring.write_head - self._cursor.position)
+
+    @property
+    def ring_fill(self) -> float:
+        """Share of the ring that is not yet in the file, 0 to 1."""
+        position = self._cursor.position if self._run is None else self._run.ring_position
+        return min(1.0, max(0.0, (self.ring.write_head - position) / self.ring.capacity_bytes))
 
     @property
     def waiting(self) -> bool:
@@ -166,26 +184,25 @@ class Stream:
             collected += self._keep(piece)
 
     def write(self) -> None:
-        """Write what was collected, with the losses; may be called again after an error."""
-        if self._pending:
-            self._begin_run()
-        if self._run is None:
+        """Write what was collected, with the losses, and where to go on after it."""
+        self._begin_run()
+        run = self._run
+        if run is None:
             return
-        while self._pending:
-            self._layout.append(self._run, self._columns, self._pending[0])
-            self._run.rows += self._pending.pop(0).rows
+        for batch in self._pending:
+            self._layout.append(run, self._columns, batch)
+            run.rows += batch.rows
         if self._losses:
-            self._ledger.append(self._run.number, self._losses)
-            self._run.lost_rows += sum(loss.rows for loss in self._losses)
-            self._losses = []
+            self._ledger.append(run.number, self._losses)
+            run.lost_rows += sum(loss.rows for loss in self._losses)
+        run.next_row = self._cursor.row
+        run.ring_position, run.ring_sequence = self._cursor.position, self._cursor.sequence
+        run.store_cursor()
 
-    def store_cursor(self) -> None:
-        """Store where to go on after the commit; may be called again after an error."""
-        if self._run is None:
-            return
-        self._run.next_row = self._cursor.row
-        self._run.ring_position, self._run.ring_sequence = self._cursor.position, self._cursor.sequence
-        self._run.store_cursor()
+    def committed(self) -> None:
+        """The commit stands: what was written need not be kept."""
+        self._pending, self._losses = [], []
+        self._count()
 
     def release(self) -> None:
         """After a commit: let the producer overwrite what is in the file."""
@@ -202,11 +219,17 @@ class Stream:
             self._sink.advance(self._cursor.position)
 
     def statistics(self) -> StreamStatistics:
-        """Counts as of the last :meth:`write`."""
-        if self._run is None:
-            return StreamStatistics()
-        run = self._run
-        return StreamStatistics(run.number, run.rows, run.lost_rows, self._layout.last_number, run.next_row)
+        """Counts as of the last commit."""
+        return self._counts
+
+    def _count(self) -> None:
+        run, earlier = self._run, self.earlier
+        if run is None:
+            next_row = 0 if earlier.run is None else earlier.run.next_row
+            self._counts = StreamStatistics(0, earlier.rows, earlier.lost_rows, 0, next_row)
+        else:
+            rows, lost_rows = earlier.rows + run.rows, earlier.lost_rows + run.lost_rows
+            self._counts = StreamStatistics(run.number, rows, lost_rows, self._layout.last_number, run.next_row)
 
     def close(self) -> None:
         """Let go of sink, cursor and ring."""

@@ -9,7 +9,9 @@ from typing import Any
 
 from mulletdaq.hdf5.catalog import StreamBatches, streams_of
 from mulletdaq.hdf5.checks import check_file
-from mulletdaq.hdf5.storage import one_line, open_for_reading
+from mulletdaq.hdf5.journal.recovery import JournalReport, inspect_journal
+from mulletdaq.hdf5.reading import open_for_reading
+from mulletdaq.hdf5.storage import one_line
 
 LISTED_FIRST = 20
 """Of a stream with more batches, the first so many and the last one are listed."""
@@ -31,12 +33,15 @@ class Report:
         What a reader would stumble over, each with its reason; empty for a good file.
     warnings
         What is odd but can be read, such as timestamps that go back.
+    journal
+        Whether commits wait beside the file; no problem in itself.
     """
 
     path: str
     lines: tuple[str, ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    journal: JournalReport
 
     @property
     def ok(self) -> bool:
@@ -45,7 +50,7 @@ class Report:
 
 
 def verify(path: str | os.PathLike[str]) -> Report:
-    """Read a file's structure and check it; prints nothing.
+    """Read a file's structure and check it, at its newest commit; prints nothing.
 
     Checked are: the rows of each run follow one another, or are accounted for in ``losses``; the columns of each
     batch are of one length and of the types that the run's schema says; the counts kept with the runs are right.
@@ -59,9 +64,10 @@ def verify(path: str | os.PathLike[str]) -> Report:
     FileVersionError
         If a newer version of the format wrote it.
     FileLockedError
-        If it is being written.
+        If another program than mulletdaq has it open for writing.
     """
     name = os.fspath(path)
+    journal = inspect_journal(name)
     with open_for_reading(name) as file:
         problems, warnings = check_file(file)
         try:
@@ -69,9 +75,11 @@ def verify(path: str | os.PathLike[str]) -> Report:
         except Exception as error:  # a damaged file can make h5py raise anything
             lines = (f"File opened: {name}",)
             problems.append(f"the structure cannot be read: {one_line(error)}")
+    if journal.state != "none":
+        lines += (journal.line,)
     if not problems:
         lines += ("Readable with h5py, MATLAB (h5read) and Igor Pro",)
-    return Report(name, lines, tuple(problems), tuple(warnings))
+    return Report(name, lines, tuple(problems), tuple(warnings), journal)
 
 
 def _lines(path: str, file: Any) -> Iterator[str]:

@@ -56,6 +56,9 @@ class HDF5Writer:
         How long :meth:`stop` and :meth:`flush` wait; None waits to the end.
     poll_interval_s
         Time between looks at the rings.
+    journal_limit_mb
+        How much may wait in the journal, in 1,048,576 bytes, while readers hold the file and never let go; beyond it
+        the writer goes on in another file, ``NAME_part2.h5``, and says so.
     creator
         Text of a new file's ``creator`` attribute, ``mulletdaq`` and its version by default.
 
@@ -83,11 +86,12 @@ class HDF5Writer:
         layout: str = "batches",
         compression: str | None = "gzip",
         chunk_rows: int | None = None,
-        fsync: str = "commit",
+        fsync: Literal["commit", "never"] = "commit",
         run_in: Literal["process", "thread"] = "process",
         metadata: Mapping[str, Any] | None = None,
         drain_timeout_s: float | None = None,
         poll_interval_s: float = 0.02,
+        journal_limit_mb: float = 256,
         creator: str | None = None,
     ) -> None:
         if run_in not in ("process", "thread"):
@@ -106,6 +110,8 @@ class HDF5Writer:
             creator=creator,
             metadata=plain_metadata(metadata or {}),
             poll_interval_s=poll_interval_s,
+            journal_limit_bytes=int(journal_limit_mb * (1 << 20)),
+            drain_timeout_s=drain_timeout_s,
         )
         self._run_in = run_in
         self._drain_timeout_s = drain_timeout_s

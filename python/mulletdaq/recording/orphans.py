@@ -12,7 +12,7 @@ from typing import Any
 
 from mulletdaq.errors import FileError, RecordingError, RingError, RingNotFoundError
 from mulletdaq.hdf5 import HDF5Writer
-from mulletdaq.hdf5.storage import open_for_reading
+from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.recording.output import Mode
 from mulletdaq.ring import RingBuffer, output_rings, ring_path
 
@@ -39,7 +39,7 @@ def clear_orphans(path: str, mode: Mode, writer_options: Mapping[str, Any]) -> N
     found = {stream: _open_orphan(path, name) for stream, name in output_rings(path).items()}
     orphans = {stream: ring for stream, ring in found.items() if ring is not None}
     try:
-        left = {stream: ring for stream, ring in orphans.items() if _has_uncommitted(ring)}
+        left = {stream: ring for stream, ring in orphans.items() if uncommitted_rows(ring)}
         if left and mode == "a":
             _write_out(path, left, writer_options)
         elif left:
@@ -106,11 +106,12 @@ def _await_sink(path: str, ring: RingBuffer) -> None:
         raise RecordingError(f"the writer of an earlier recording (pid {pid}) still holds {path}; wait for it")
 
 
-def _has_uncommitted(ring: RingBuffer) -> bool:
+def uncommitted_rows(ring: RingBuffer) -> int:
+    """How many rows of a ring are not yet in the file; of a frame that was open, those that are count, too."""
     if ring.content == "none":
-        return False
+        return 0
     with ring.cursor(max(ring.read_tail, ring.oldest)) as cursor:
-        return cursor.read(1) is not None
+        return cursor.lag_rows
 
 
 def _write_out(path: str, rings: Mapping[str, RingBuffer], writer_options: Mapping[str, Any]) -> None:

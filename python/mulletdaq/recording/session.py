@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mulletdaq.errors import MulletError, RecordingError
 from mulletdaq.hdf5 import HDF5Writer
@@ -43,11 +43,12 @@ def record(
     layout: str = "batches",
     compression: str | None = "gzip",
     chunk_rows: int | None = None,
-    fsync: str = "commit",
+    fsync: Literal["commit", "never"] = "commit",
     metadata: Mapping[str, Any] | None = None,
     on_full: OnFull = "overwrite",
     checksum: bool = False,
     drain_timeout_s: float | None = None,
+    journal_limit_mb: float = 256,
     creator: str | None = None,
 ) -> Recording:
     """Record into an HDF5 file.
@@ -79,6 +80,8 @@ def record(
         Give the ring's frames a CRC32C, checked before they are written to the file.
     drain_timeout_s
         How long the end may take to bring everything to the file; None waits for it.
+    journal_limit_mb
+        As for :class:`HDF5Writer`.
     creator
         Text of a new file's ``creator`` attribute.
 
@@ -115,6 +118,7 @@ def record(
             "fsync": fsync,
             "metadata": metadata,
             "drain_timeout_s": drain_timeout_s,
+            "journal_limit_mb": journal_limit_mb,
             "creator": creator,
         },
     )

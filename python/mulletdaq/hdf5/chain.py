@@ -1,0 +1,189 @@
+"""Files that continue one another, when readers held one too long: which is the last, and what the others hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from mulletdaq.errors import FileError, FileFormatError
+from mulletdaq.hdf5.attributes import get_text, set_attribute
+from mulletdaq.hdf5.journal import undisturbed
+from mulletdaq.hdf5.ledger import Run, find_run
+from mulletdaq.hdf5.reading import open_for_reading
+from mulletdaq.hdf5.storage import Storage
+
+_CONTINUED_IN = "continued_in"
+_CONTINUES = "continues"
+
+
+@dataclass
+class Earlier:
+    """What earlier files of a chain hold of one ring: counts, and the run of the last of them."""
+
+    rows: int = 0
+    lost_rows: int = 0
+    run: Run | None = None
+
+    def add(self, run: Run) -> None:
+        """Count another file's run."""
+        self.rows += run.rows
+        self.lost_rows += run.lost_rows
+        self.run = run
+
+
+@dataclass
+class Chain:
+    """The file to write, and those before it.
+
+    Attributes
+    ----------
+    storage
+        The file to write.
+    earlier
+        What those before it hold, by stream id.
+    held
+        Those before it whose last commits still wait for readers to let go.
+    """
+
+    storage: Storage
+    earlier: dict[int, Earlier] = field(default_factory=dict)
+    held: list[Storage] = field(default_factory=list)
+
+    @property
+    def pending(self) -> bool:
+        """Whether commits wait for readers to let go of a file."""
+        return self.storage.pending or any(storage.pending for storage in self.held)
+
+    def apply(self) -> None:
+        """Try again to bring waiting commits into their files.
+
+        Raises
+        ------
+        FileWriteError
+            If another program wrote the file being written.
+        """
+        if self.storage.pending:
+            self.storage.apply()
+        for storage in list(self.held):
+            with suppress(FileError):
+                storage.apply()
+            if not storage.pending:
+                self.held.remove(storage)
+                with suppress(FileError):
+                    storage.close()
+
+    def close(self) -> None:
+        """Close every file; harmless when closed.
+
+        Raises
+        ------
+        FileWriteError
+            If another program wrote the file being written.
+        """
+        for storage in self.held:
+            with suppress(FileError):
+                storage.close()
+        self.storage.close()
+
+
+def open_chain(path: str, stream_ids: list[int], open_storage: Callable[[str], Storage]) -> Chain:
+    """Open the last file of the chain that begins at a path.
+
+    Raises
+    ------
+    FileError
+        As :class:`~mulletdaq.hdf5.storage.Storage`.
+    """
+    chain = Chain(open_storage(path))
+    try:
+        while (following := _following(chain.storage)) is not None:
+            _count(chain, stream_ids)
+            before = chain.storage
+            before.close()
+            chain.storage = open_storage(following)
+            _name_predecessor(chain.storage, before)
+    except BaseException:
+        chain.storage.close()
+        raise
+    return chain
+
+
+def continue_chain(chain: Chain, stream_ids: list[int], open_storage: Callable[[str], Storage]) -> None:
+    """End the last file of a chain, and begin the next under the first free number.
+
+    Raises
+    ------
+    FileWriteError
+        If that is not possible; the chain is as it was.
+    """
+    before = chain.storage
+    following = _free_path(before.path)
+    with undisturbed():
+        set_attribute(before.file, _CONTINUED_IN, os.path.basename(following))
+        before.commit()
+    storage = open_storage(following)
+    _name_predecessor(storage, before)
+    _count(chain, stream_ids)
+    chain.storage = storage
+    if before.pending:
+        chain.held.append(before)
+    else:
+        before.close()
+
+
+def following_name(path: str) -> str | None:
+    """The path of the file that continues one of ours; None if none does.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read.
+    """
+    with open_for_reading(path) as file:
+        return _following_of(file, path)
+
+
+def _following(storage: Storage) -> str | None:
+    with undisturbed():
+        return _following_of(storage.file, storage.path)
+
+
+def _following_of(file: Any, path: str) -> str | None:
+    name = get_text(file, _CONTINUED_IN)
+    if not name:
+        return None
+    if name != os.path.basename(name) or name in (".", ".."):
+        raise FileFormatError(f"{path} says it goes on in {name!r}, which is no name of a file beside it")
+    return os.path.join(os.path.dirname(path), name)
+
+
+def _name_predecessor(storage: Storage, before: Storage) -> None:
+    if storage.created:
+        with undisturbed():
+            set_attribute(storage.file, _CONTINUES, os.path.basename(before.path))
+            storage.commit()
+
+
+def _count(chain: Chain, stream_ids: list[int]) -> None:
+    with undisturbed():
+        for stream_id in stream_ids:
+            run = find_run(chain.storage.file, stream_id)
+            if run is not None:
+                chain.earlier.setdefault(stream_id, Earlier()).add(run)
+
+
+def _free_path(path: str) -> str:
+    stem, suffix = os.path.splitext(path)
+    head, _, tail = stem.rpartition("_part")
+    number = 2
+    if head and tail.isdigit():
+        stem, number = head, int(tail) + 1
+    while os.path.lexists(candidate := f"{stem}_part{number}{suffix}"):
+        number += 1
+    return candidate
+
+
+__all__ = ["Chain", "Earlier", "continue_chain", "following_name", "open_chain"]

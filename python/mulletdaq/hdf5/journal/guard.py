@@ -1,0 +1,131 @@
+"""What must not happen while HDF5 calls into Python: garbage collection, signal handlers, HDF5 in other threads."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
+from typing import Any
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold h5py's lock, with signals put off until the end.
+
+    A signal's handler that raises inside one of HDF5's calls into Python crashes the interpreter. To be put around
+    every use of an ``h5py.File`` over a file object of ours, where there are such handlers: Ctrl-C has one.
+    """
+    with _h5py_lock(), _signals_put_off():
+        yield
+
+
+def _h5py_lock() -> AbstractContextManager[Any]:
+    h5py = sys.modules.get("h5py")  # recovery needs no h5py; without it nothing is to be locked
+    return nullcontext() if h5py is None else h5py._objects.phil
+
+
+def forbid_collection_inside_hdf5() -> None:
+    """From now on no garbage collection takes place in a thread that is inside h5py.
+
+    A collection inside one of HDF5's calls into Python may let go of an HDF5 object, which calls HDF5 in the middle of
+    itself and crashes the interpreter. A collection cannot be refused, but its objects can be taken away.
+    """
+    if _veto not in gc.callbacks:
+        gc.callbacks.append(_veto)
+
+
+def forbid_collection_in_this_thread() -> None:
+    """From now on no garbage collection takes place in the calling thread.
+
+    For threads that one inside :func:`undisturbed` waits for: to let go of an HDF5 object takes the lock that is held.
+    """
+    _never_here.collect = False
+    if _veto not in gc.callbacks:
+        gc.callbacks.append(_veto)
+
+
+_never_here = threading.local()
+
+
+def _veto(phase: str, _: Mapping[str, int]) -> None:
+    h5py = sys.modules.get("h5py")
+    inside_hdf5 = h5py is not None and h5py._objects.phil._is_owned()
+    if inside_hdf5 or not getattr(_never_here, "collect", True):
+        if phase == "start":
+            gc.freeze()
+        else:
+            gc.unfreeze()
+
+
+_SIGNALS = tuple(map(int, signal.valid_signals()))
+_handler_of = getattr(
+    signal.getsignal, "__wrapped__", signal.getsignal
+)  # without its enums: 64 calls cost 5 µs, not 190
+_came: list[int] = []
+_put_off = False
+
+
+@contextmanager
+def _signals_put_off() -> Iterator[None]:
+    """In the main thread, the only one in which Python runs handlers; elsewhere there is nothing to do."""
+    global _put_off
+    if _put_off or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers: dict[int, Any] = {}
+    try:
+        _put_off = True
+        for number in _SIGNALS:
+            handler = _handler_of(number)
+            if callable(handler):
+                handlers[number] = handler
+                signal.signal(number, _note_signal)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        _put_off = False
+        came = list(dict.fromkeys(_came))
+        _came.clear()
+        for number in came:
+            signal.raise_signal(number)
+
+
+def _note_signal(number: int, _: FrameType | None) -> None:
+    _came.append(number)
+
+
+def files_over(fileobject: object) -> list[Any]:
+    """The ids of the open HDF5 files that read and write through a file object; h5py names them after it."""
+    h5py = sys.modules.get("h5py")
+    if h5py is None:
+        return []
+    name = repr(fileobject).encode()
+    ids = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
+    return [id_ for id_ in ids if id_.name == name and id_.get_access_plist().get_driver() == h5py.h5fd.fileobj_driver]
+
+
+def flush_files_over(fileobject: object) -> None:
+    """Have HDF5 write what it holds for the files over a file object."""
+    for id_ in files_over(fileobject):
+        sys.modules["h5py"].h5f.flush(id_)
+
+
+def close_files_over(fileobject: object) -> None:
+    """Close the files over a file object, and every object in them."""
+    for id_ in files_over(fileobject):
+        sys.modules["h5py"].File(id_).close()
+
+
+__all__ = [
+    "close_files_over",
+    "files_over",
+    "flush_files_over",
+    "forbid_collection_in_this_thread",
+    "forbid_collection_inside_hdf5",
+    "undisturbed",
+]

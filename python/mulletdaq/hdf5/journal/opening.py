@@ -1,0 +1,267 @@
+"""Who FILE is when a journal is opened: new, healthy, left by a crash, or somebody else's."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from mulletdaq.errors import (
+    FileError,
+    FileFormatError,
+    FileLockedError,
+    FileMissingError,
+    FileWriteError,
+    JournalMismatchError,
+    OutputExistsError,
+)
+from mulletdaq.hdf5.journal import disk
+from mulletdaq.hdf5.journal.frames import SUFFIX, Contents, Journal, read_header
+from mulletdaq.hdf5.journal.layout import Header, is_sealed, superblock_end
+
+_FIRST_SUFFIX = f"{SUFFIX}-first"
+START_BYTES = 64
+"""Of FILE: enough for signature and superblock."""
+_LOCK_RETRY_S = 0.05
+_LONGEST_NAME_BYTES = 255 - len(_FIRST_SUFFIX)
+
+
+@dataclass(frozen=True)
+class Place:
+    """The names of a file: its own with every link resolved, its journal's, and that before its first commit."""
+
+    path: str
+    journal: str
+    first: str
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Place:
+        """The names of the file at a path."""
+        real = disk.real_path(os.fspath(path))
+        return cls(real, real + SUFFIX, real + _FIRST_SUFFIX)
+
+
+def lock_journal(place: Place, *, durable: bool, timeout_s: float) -> Journal:
+    """The journal, made if it is missing, locked and loaded.
+
+    Raises
+    ------
+    FileLockedError
+        If another process holds it after ``timeout_s``; the message names it.
+    FileWriteError
+        If its folder is missing, or the file system has no locks.
+    """
+    name_bytes = len(os.fsencode(os.path.basename(place.path)))
+    if name_bytes > _LONGEST_NAME_BYTES:
+        raise FileWriteError(
+            f"{place.path} has a name of {name_bytes} bytes; {_LONGEST_NAME_BYTES} fit, its journal's name is longer"
+        )
+    deadline = time.monotonic() + timeout_s
+    mode = disk.mode_at(place.path)  # who may read the file may read its newest commits
+    while True:
+        try:
+            journal = Journal(place.journal, mode, durable=durable)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise FileLockedError(
+                    f"{place.path} is being written by {_holder(place)}; stop it first, or write to another file"
+                ) from error
+            time.sleep(_LOCK_RETRY_S)
+        except disk.NoLocksError as error:
+            raise no_locks(place.path) from error
+        else:
+            break
+    try:
+        journal.load()
+    except BaseException:
+        journal.close()
+        raise
+    return journal
+
+
+def _holder(place: Place) -> str:
+    try:
+        fd = disk.open_for_reading(place.journal)
+        try:
+            header = read_header(fd)
+        finally:
+            disk.close(fd)
+    except OSError:
+        header = None
+    return "another process" if header is None else f"process {header.pid}"
+
+
+def no_locks(path: str) -> FileWriteError:
+    """The error for a file system on which nothing can be kept safe."""
+    return FileWriteError(
+        f"{path} lies on a file system without file locks; write to a local disk, and copy the file when it is closed"
+    )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """FILE as it was found.
+
+    Attributes
+    ----------
+    fd
+        Its descriptor.
+    published
+        Whether it has its final name; before the first commit it has not.
+    end
+        Its logical end without the journal's pending commits, in bytes.
+    """
+
+    fd: int
+    published: bool
+    end: int
+
+
+def open_file(place: Place, journal: Journal, *, adopt: bool) -> Opened:
+    """Open FILE, or a new one under its first name, as the journal says.
+
+    Parameters
+    ----------
+    adopt
+        Take a journal whose FILE has become another inode, or was changed by others.
+
+    Raises
+    ------
+    FileMissingError
+        If FILE is gone, and the journal has commits of it.
+    JournalMismatchError
+        If the journal has commits of another file, or another program wrote FILE.
+    FileFormatError
+        If FILE is sealed and its journal is gone, or FILE is no regular file.
+    """
+    unpublished = journal.header is not None and journal.header.unpublished
+    if disk.identity_at(place.path) is None:
+        if journal.pending_commits and not unpublished:
+            raise FileMissingError(
+                f"{place.path} is not there, but {place.journal} holds {journal.pending_commits} commits of it; "
+                "put the file back, or move its journal away"
+            )
+        journal.forget()
+        disk.unlink_if_there(place.first)  # nothing of it was ever acknowledged
+        return Opened(disk.create(place.first, 0o666), published=False, end=0)
+    fd = _open_published(place)
+    try:
+        end = judge(place, journal.header, journal.contents, fd, adopt=adopt)
+        if end is None:
+            journal.forget()
+            end = disk.size(fd)
+        if unpublished or disk.identity_at(place.first) == disk.identity(fd):
+            disk.unlink_if_there(place.first)  # killed between its two names, or somebody made FILE meanwhile
+    except BaseException:
+        disk.close(fd)
+        raise
+    return Opened(fd, published=True, end=end)
+
+
+def _open_published(place: Place) -> int:
+    try:
+        return disk.open_existing(place.path)
+    except IsADirectoryError as error:
+        raise FileFormatError(f"{place.path} is a folder or device, not a file; choose another path") from error
+
+
+def judge(place: Place, header: Header | None, contents: Contents, fd: int, *, adopt: bool) -> int | None:
+    """FILE's logical end without the pending commits; None if the journal says nothing about this file.
+
+    Raises
+    ------
+    JournalMismatchError
+        If the journal has commits of another file, or another program wrote FILE.
+    FileFormatError
+        If FILE is sealed and its journal is gone.
+    """
+    pending = 0 if header is None else contents.commit - header.commit
+    start, size = disk.read_at(fd, START_BYTES, 0), disk.size(fd)
+    same = header is not None and header.inode == disk.identity(fd)[1]
+    if header is None or (not same and (header.unpublished or not pending)):
+        if is_sealed(start):
+            raise FileFormatError(
+                f"{place.path} was being updated when its writer was killed, and its journal {place.journal} is gone; "
+                "put it back beside the file"
+            )
+        return None
+    if not same and not adopt:
+        raise JournalMismatchError(
+            f"{place.journal} holds {pending} commits for another file than the present {place.path}; "
+            f"if it was copied here together with its journal: mullet recover --adopt {place.path}; "
+            "if not, move the journal away"
+        )
+    if size < header.base_end:
+        raise JournalMismatchError(
+            f"{place.path} is {header.base_end - size} bytes shorter than its writer left it; restore it from a copy"
+        )
+    end = superblock_end(start)
+    if end is not None and end not in contents.file_ends and not adopt:
+        raise JournalMismatchError(
+            f"another program wrote {place.path} after its writer was killed; to go on with the journal all the same: "
+            f"mullet recover --adopt {place.path}; to go without it, move {place.journal} away"
+        )
+    return header.base_end
+
+
+def check_file(place: Place, fd: int, journal: Journal, *, published: bool, extent: int) -> None:
+    """Before a commit: FILE is still there, still this one, no shorter than ``extent``, and as we left it.
+
+    Raises
+    ------
+    FileWriteError
+        If another program removed, replaced, cut or wrote it.
+    """
+    there = disk.identity_at(place.path if published else place.first)
+    if there is None:
+        raise FileWriteError(f"{place.path} was removed or renamed by another program; put it back")
+    if there != disk.identity(fd):
+        raise FileWriteError(f"{place.path} was replaced by another program; put the former file back")
+    if disk.size(fd) < extent:
+        raise FileWriteError(f"{place.path} was cut short by another program; restore it from a copy")
+    end = superblock_end(disk.read_at(fd, START_BYTES, 0))
+    if published and end is not None and end not in journal.contents.file_ends:
+        raise FileWriteError(f"{place.path} was changed by another program; restore it from a copy")
+
+
+def explained(path: str, error: BaseException) -> BaseException:
+    """What went wrong with the file at a path, as an error of ours; what is no failure stays as it is."""
+    if isinstance(error, FileExistsError):
+        return OutputExistsError(f"another program made {path} meanwhile; write to another file")
+    if isinstance(error, FileError) or not isinstance(error, Exception):
+        return error
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or repr(error)
+    return FileWriteError(f"cannot write {path}: {reason}")
+
+
+def fresh_header(journal: Journal, fd: int, *, published: bool, base_end: int, commit: int) -> Header:
+    """The header of the journal's next generation, for this file and this process; its salt is still to come."""
+    old = journal.header
+    device, inode = disk.identity(fd)
+    file_end = superblock_end(disk.read_at(fd, START_BYTES, 0))
+    if file_end is None:  # sealed, or not HDF5: it says nothing
+        file_end = base_end if old is None else old.file_end
+    return Header(
+        generation=1 if old is None else old.generation + 1,
+        base_end=base_end,
+        file_end=file_end,
+        commit=commit,
+        device=device,
+        inode=inode,
+        pid=disk.pid(),
+        unpublished=not published,
+        salt=b"",
+    )
+
+
+__all__ = [
+    "Opened",
+    "Place",
+    "check_file",
+    "explained",
+    "fresh_header",
+    "judge",
+    "lock_journal",
+    "no_locks",
+    "open_file",
+]

@@ -1,0 +1,109 @@
+"""One writer process: started, written to, read from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import site
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+from mulletdaq.hdf5.options import EngineOptions
+from mulletdaq.hdf5.process import encode_options
+
+_EXIT_TIMEOUT_S = 30.0
+
+
+class WriterProcess:
+    """A writer in a process of its own: started afresh, never forked, in this process group.
+
+    Notes
+    -----
+    Safe for use by several threads; :meth:`lines` by one.
+    """
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._lock = threading.Lock()
+        self._process = _spawn()
+        self.send(encode_options(options))
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def send(self, line: bytes) -> None:
+        """Write a line to it; into nothing when it is dead, as :meth:`lines` tells."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        with self._lock, suppress(OSError, ValueError):
+            while line:
+                line = line[stdin.write(line) :]
+
+    def lines(self) -> Iterator[bytes]:
+        """What it says, line by line, until its end."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        received = b""
+        while chunk := os.read(stdout.fileno(), 1 << 16):
+            *lines, received = (received + chunk).split(b"\n")
+            yield from lines
+        stdout.close()
+        self._process.wait()
+
+    def end(self) -> str:
+        """How a dead process ended, in words."""
+        code = self._process.wait()
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+    def let_go(self) -> None:
+        """Close the pipe to it: it drains and ends when its rings have no producer."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        with self._lock, suppress(OSError):
+            stdin.close()
+
+    def terminate(self) -> None:
+        """Tell it to drain and end now."""
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Give it time to end."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_EXIT_TIMEOUT_S)
+
+
+def _spawn() -> subprocess.Popen[bytes]:
+    # Ctrl-C reaches the child too, even before it can ignore it: it begins with the signal blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(
+            # -P: what lies in the working directory is imported only where it is here
+            [sys.executable, "-P", "-m", "mulletdaq.hdf5.process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_extra_paths())},
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _extra_paths() -> list[str]:
+    """What this process searches for modules beyond an interpreter's own places, so that the child finds the same."""
+    own = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
+    own.add(os.path.join(sysconfig.get_path("stdlib"), "lib-dynload"))
+    return [os.path.abspath(path) for path in sys.path if path not in own and not path.endswith(".zip")]
+
+
+__all__ = ["WriterProcess"]

@@ -1,0 +1,71 @@
+"""Conditions of a running writer that its user should hear of: once when they begin, once when they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mulletdaq.hdf5.statistics import WriterStatistics
+
+_FILL_LEVELS = (0.75, 0.9)
+_FILL_CALM = 0.5
+_HELD_LONG_S = 10.0
+
+
+class Watch:
+    """Looks at a writer's counts and reports what changed.
+
+    Parameters
+    ----------
+    report
+        Takes one line.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._fill_level = 0.0
+        self._held = False
+        self._apply_error = ""
+
+    def look(self, statistics: WriterStatistics) -> None:
+        """Compare with the last look."""
+        self._look_at_fill(statistics)
+        self._look_at_readers(statistics)
+        self._look_at_applying(statistics)
+
+    def _look_at_fill(self, statistics: WriterStatistics) -> None:
+        fill = statistics.ring_fill
+        level = max((level for level in _FILL_LEVELS if fill >= level), default=0.0)
+        if level > self._fill_level:
+            self._report(
+                f"the ring of {statistics.path} is {fill:.0%} full of rows that are not in the file; "
+                "a larger ring, or a faster disk, keeps them from being lost"
+            )
+            self._fill_level = level
+        elif fill < _FILL_CALM and self._fill_level:
+            self._report(f"the ring of {statistics.path} is {fill:.0%} full again")
+            self._fill_level = 0.0
+
+    def _look_at_readers(self, statistics: WriterStatistics) -> None:
+        held = statistics.apply_lag_s > _HELD_LONG_S
+        if held and not self._held:
+            self._report(
+                f"readers have held {statistics.path} for {statistics.apply_lag_s:.0f} s; "
+                f"what is new is safe in its journal, mullet.open shows it"
+            )
+            self._held = True
+        elif self._held and not statistics.pending_commits:
+            self._report(f"{statistics.path} is free again, and has everything")
+            self._held = False
+
+    def _look_at_applying(self, statistics: WriterStatistics) -> None:
+        error = statistics.apply_error
+        if error and not self._apply_error:
+            self._report(
+                f"cannot bring commits from the journal into {statistics.path}: {error}; they are safe, trying on"
+            )
+        elif self._apply_error and not error:
+            self._report(f"bringing commits from the journal into {statistics.path} works again")
+        self._apply_error = error
+
+
+__all__ = ["Watch"]

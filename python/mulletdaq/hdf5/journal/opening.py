@@ -149,13 +149,19 @@ def open_file(place: Place, journal: Journal, *, adopt: bool) -> Opened:
         end = judge(place, journal.header, journal.contents, fd, adopt=adopt)
         if end is None:
             journal.forget()
-            end = disk.size(fd)
+            end = _end_without_journal(fd)
         if unpublished or disk.identity_at(place.first) == disk.identity(fd):
             disk.unlink_if_there(place.first)  # killed between its two names, or somebody made FILE meanwhile
     except BaseException:
         disk.close(fd)
         raise
     return Opened(fd, published=True, end=end)
+
+
+def _end_without_journal(fd: int) -> int:
+    """The end that HDF5 counts with: a file of ours is up to a page longer."""
+    size, end = disk.size(fd), superblock_end(disk.read_at(fd, START_BYTES, 0))
+    return size if end is None else min(size, end)
 
 
 def _open_published(place: Place) -> int:

@@ -51,7 +51,12 @@ class Transaction(FileObject):
         self._straight = False
 
     def _cut_to(self, end: int) -> None:
-        """Cut off what a commit that never was had begun."""
+        """Cut off what a commit that never was had begun.
+
+        At a page's end: a cut within one has the file system write that page again, and a power cut could tear what is
+        committed there.
+        """
+        end = round_up(end, PAGE_BYTES)
         if disk.size(self._fd) > end:
             disk.cut(self._fd, end)
         self._extent = min(self._extent, end)

@@ -88,7 +88,7 @@ class JournaledFile(Transaction):
             try:
                 self._open(adopt, lock_timeout_s)
             except BaseException:
-                self._journal.remove_if_unused()
+                self._leave_nothing_new()
                 self._let_go()
                 raise
         except FileError:
@@ -336,6 +336,13 @@ class JournaledFile(Transaction):
         if not self.pending:
             self._cut_to(self.end)
         self._try_to_apply()
+
+    def _leave_nothing_new(self) -> None:
+        """When opening failed: remove what it made, such as the two empty files on a full disk."""
+        if self._journal.header is None:
+            if self._fd >= 0 and not self._published:
+                disk.unlink_if_there(self._place.first)
+            self._journal.remove_if_unused()
 
     def _reload(self) -> None:
         """Read the journal again, as after a crash: what is in it counts, whatever an error said."""

@@ -55,6 +55,13 @@ def content(file: Any) -> dict[str, Any]:
     return found
 
 
+def whole_pages(path: Path, image: bytes) -> bytes:
+    """A file without what fills its last page."""
+    content = path.read_bytes()
+    assert len(content) - len(image) < 4096
+    return content[: len(image)]
+
+
 def test_the_example_is_short_and_needs_only_the_standard_library() -> None:
     text = EXAMPLE.read_text()
     assert len(text.splitlines()) < 80
@@ -97,7 +104,7 @@ def test_generations_and_frames_are_listed(tmp_path: Path) -> None:
         assert re.fullmatch(r"generation 2: commit 1, end \d+, writer \d+", said[1])
         assert re.fullmatch(rf"frame at 1024: commit 2, end {journal.end}, pages 0( \d+)*", said[2])
         assert journal.apply()
-    assert image == path.read_bytes(), "what was foreseen is what became of it"
+    assert image == whole_pages(path, image), "what was foreseen is what became of it"
 
 
 def test_a_renewed_journal_has_one_frame_for_several_commits(tmp_path: Path) -> None:
@@ -115,7 +122,7 @@ def test_a_renewed_journal_has_one_frame_for_several_commits(tmp_path: Path) -> 
         assert commits[0] > 1 and commits == list(range(commits[0], 51))
     file.close()
     journal.close()
-    assert image == path.read_bytes()
+    assert image == whole_pages(path, image)
 
 
 @pytest.mark.parametrize("place", ["table", "image", "digest"])
@@ -133,7 +140,7 @@ def test_frames_from_a_damaged_one_on_do_not_count(tmp_path: Path, place: str) -
     assert left == said[:-1] and image != whole
     assert image == overlay(path)
     assert recover(path).applied_commits == 1
-    assert image == path.read_bytes()
+    assert image == whole_pages(path, image)
 
 
 def test_a_sealed_file_is_whole_with_its_journal(tmp_path: Path) -> None:
@@ -146,7 +153,7 @@ def test_a_sealed_file_is_whole_with_its_journal(tmp_path: Path) -> None:
         h5py.File(path, "r")
     _, image = dump(path)
     recover(path)
-    assert image == path.read_bytes() and image.startswith(layout.SIGNATURE)
+    assert image == whole_pages(path, image) and image.startswith(layout.SIGNATURE)
 
 
 def test_a_journal_of_another_file_is_refused(tmp_path: Path) -> None:

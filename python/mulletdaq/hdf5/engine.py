@@ -66,6 +66,11 @@ class Engine:
         """Whether commits wait for readers to let go of the file."""
         return self._chain.pending
 
+    @property
+    def pending_paths(self) -> list[str]:
+        """The files for which they wait."""
+        return self._chain.pending_paths
+
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""
         if time.monotonic() >= self._next_due:
@@ -94,7 +99,8 @@ class Engine:
             again.
         """
         began_ns = time.time_ns()
-        self._next_due = max(self._next_due + self.options.flush_interval_s, time.monotonic())
+        now, interval_s = time.monotonic(), self.options.flush_interval_s
+        self._next_due = min(max(self._next_due + interval_s, now), now + interval_s)
         with undisturbed():
             if self._broken:
                 self._roll_back()

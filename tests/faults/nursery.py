@@ -59,7 +59,7 @@ class Nursery:
 
 def main() -> None:
     """Fork for each request, until there are no more."""
-    for module in ("roles", "plain_h5py"):
+    for module in ("roles", "plain_h5py", "readers"):
         importlib.import_module(f"tests.faults.{module}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the dead
     warnings.simplefilter("ignore", DeprecationWarning)  # libraries have threads here; all of them sleep

@@ -38,7 +38,7 @@ RunIn = Literal["process", "thread"]
 # ---- what runs in a process of its own
 
 
-class _Asked:
+class Asked:
     """Whether it is time to end: asked by SIGTERM, or the storm is gone."""
 
     def __init__(self) -> None:
@@ -53,16 +53,16 @@ class _Asked:
         return self.to_end or os.getppid() != self._parent
 
 
-def _say(**facts: Any) -> None:
+def say(**facts: Any) -> None:
     print(json.dumps(facts), flush=True)
 
 
 def produce(ring_path: str) -> None:
     """Rows that tell their number, one by one and in blocks, until the end."""
-    asked = _Asked()
+    asked = Asked()
     chosen = np.random.default_rng()
     with RingBuffer.open(ring_path) as ring, ring.producer(CHANNELS) as producer:
-        _say(ready=True)
+        say(ready=True)
         while not asked:
             write_some(producer.row, int(chosen.integers(1, _LARGEST_BLOCK)), producer.append, producer.append_block)
             time.sleep(chosen.random() * _LONGEST_PAUSE_S)
@@ -80,7 +80,7 @@ def write_some(row: int, count: int, append: Callable[..., None], append_block: 
 
 def own(path: str, ring_path: str, options: str) -> None:
     """Own a writer in its own process, and tell of it."""
-    asked = _Asked()
+    asked = Asked()
     with RingBuffer.open(ring_path) as ring:
         writer = HDF5Writer(path, ring, **json.loads(options))
         writer.start()
@@ -93,7 +93,7 @@ def own(path: str, ring_path: str, options: str) -> None:
 
 def do_both(path: str, ring_path: str, options: str) -> None:
     """Produce, and own the writer."""
-    asked = _Asked()
+    asked = Asked()
     chosen = np.random.default_rng()
     with RingBuffer.open(ring_path) as ring, ring.producer(CHANNELS) as producer:
         writer = HDF5Writer(path, ring, **json.loads(options))
@@ -110,17 +110,17 @@ def _tell(writer: HDF5Writer) -> None:
     counts = writer.statistics()
     stream = counts.streams.get("")
     if stream is not None:
-        _say(pid=writer.pid, next_row=stream.next_row, rows=stream.rows_persisted, commits=counts.commits)
+        say(pid=writer.pid, next_row=stream.next_row, rows=stream.rows_persisted, commits=counts.commits)
 
 
 def record(path: str, session: str, options: str) -> None:
     """One session of a recording that goes on in the same file; it ends as asked."""
-    asked = _Asked()
+    asked = Asked()
     chosen = np.random.default_rng()
     number, row = int(session), 0
     with mulletdaq.record(path, SESSION_CHANNELS, mode="a", **json.loads(options)) as recording:
         while not asked:
-            _say(rows=recording.statistics().rows_persisted, written=row)
+            say(rows=recording.statistics().rows_persisted, written=row)
             for one in range(row, row + int(chosen.integers(1, _LARGEST_BLOCK))):
                 recording.write_measurement(one, number, timestamp_ns=one)
                 row = one + 1
@@ -251,4 +251,4 @@ def main(words: list[str]) -> None:
     roles: dict[str, Callable[..., None]]
     roles = {"produce": produce, "own": own, "both": do_both, "record": record, "recover": recover}
     roles[words[0]](*words[1:])
-    _say(ended=True)
+    say(ended=True)

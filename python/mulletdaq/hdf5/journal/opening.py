@@ -211,9 +211,10 @@ def judge(place: Place, header: Header | None, contents: Contents, fd: int, *, a
             f"if it was copied here together with its journal: mullet recover --adopt {place.path}; "
             "if not, move the journal away"
         )
-    if size < header.base_end:
+    left = max(header.base_end, contents.highest_end)
+    if size < left:
         raise JournalMismatchError(
-            f"{place.path} is {header.base_end - size} bytes shorter than its writer left it; restore it from a copy"
+            f"{place.path} is {left - size} bytes shorter than its writer left it; restore it from a copy"
         )
     if changed and not adopt:
         raise JournalMismatchError(

@@ -70,6 +70,9 @@ class Engine:
     def pending_paths(self) -> list[str]:
         """The files for which they wait."""
         return self._chain.pending_paths
+    def ring_fill(self) -> float:
+        """Share of the fullest ring that is not in the file, 0 to 1."""
+        return max((stream.ring_fill for stream in self._living_streams()), default=0.0)
 
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""
@@ -223,7 +226,7 @@ class Engine:
             file_bytes=self._chain.storage.size_bytes,
             last_commit_ns=self._last_commit_ns,
             persisted_until_ns=self._persisted_until_ns,
-            ring_fill=max((stream.ring_fill for stream in self._living_streams()), default=0.0),
+            ring_fill=self.ring_fill,
             path=self.path,
             pending_commits=journal.pending_commits,
             apply_lag_s=journal.apply_lag_s,

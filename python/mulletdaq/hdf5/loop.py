@@ -110,6 +110,7 @@ class CommitLoop:
             self._link.report(str(outcome))
 
     def _commit(self) -> None:
+        self._watch.look_at_fill(self._engine.path, self._engine.ring_fill)
         try:
             self._engine.commit()
         except FileWriteError as error:

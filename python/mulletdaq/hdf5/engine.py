@@ -70,6 +70,8 @@ class Engine:
     def pending_paths(self) -> list[str]:
         """The files for which they wait."""
         return self._chain.pending_paths
+
+    @property
     def ring_fill(self) -> float:
         """Share of the fullest ring that is not in the file, 0 to 1."""
         return max((stream.ring_fill for stream in self._living_streams()), default=0.0)

@@ -49,16 +49,23 @@ def forbid_collection_in_this_thread() -> None:
 
 
 _never_here = threading.local()
+_thaw = False
 
 
 def _veto(phase: str, _: Mapping[str, int]) -> None:
+    global _thaw
+    if phase == "start" and not _may_collect():
+        _thaw = not gc.get_freeze_count()  # what the program itself has frozen stays so
+        gc.freeze()
+    elif phase == "stop" and _thaw:
+        _thaw = False
+        gc.unfreeze()
+
+
+def _may_collect() -> bool:
     h5py = sys.modules.get("h5py")
     inside_hdf5 = h5py is not None and h5py._objects.phil._is_owned()
-    if inside_hdf5 or not getattr(_never_here, "collect", True):
-        if phase == "start":
-            gc.freeze()
-        else:
-            gc.unfreeze()
+    return not inside_hdf5 and getattr(_never_here, "collect", True)
 
 
 _SIGNALS = tuple(map(int, signal.valid_signals()))
@@ -89,10 +96,19 @@ def _signals_put_off() -> Iterator[None]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         _put_off = False
-        came = list(dict.fromkeys(_came))
+        came = [(number, handlers[number]) for number in dict.fromkeys(_came)]
         _came.clear()
-        for number in came:
-            signal.raise_signal(number)
+        _call(came)
+
+
+def _call(came: list[tuple[int, Any]]) -> None:
+    """Not by raising the signals again: asyncio, which was told of them already, would take them for new ones."""
+    if came:
+        number, handler = came[0]
+        try:
+            handler(number, None)
+        finally:
+            _call(came[1:])
 
 
 def _note_signal(number: int, _: FrameType | None) -> None:

@@ -2,7 +2,7 @@
 # make test   the same environment with the test extra, then every check
 # make check  the quick half: formatting, lint, types, import contracts
 # make soak   long storms, minutes to hours
-# make bench  speed beside limits and peers, a table each for ring and files
+# make bench  speed beside limits and peers, a table each for ring, journal and files
 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 VENV := $(CURDIR)/.venv
@@ -51,4 +51,5 @@ soak: .venv/.installed-test
 
 bench: .venv/.installed-test
 	$(IN_VENV) python benchmarks/ring.py
+	$(IN_VENV) python benchmarks/journal.py
 	$(IN_VENV) python benchmarks/hdf5.py

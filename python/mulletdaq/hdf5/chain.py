@@ -56,7 +56,12 @@ class Chain:
     @property
     def pending(self) -> bool:
         """Whether commits wait for readers to let go of a file."""
-        return self.storage.pending or any(storage.pending for storage in self.held)
+        return bool(self.pending_paths)
+
+    @property
+    def pending_paths(self) -> list[str]:
+        """The files for which they wait."""
+        return [storage.path for storage in (*self.held, self.storage) if storage.pending]
 
     def apply(self) -> None:
         """Try again to bring waiting commits into their files.
@@ -103,11 +108,11 @@ def open_chain(path: str, stream_ids: list[int], open_storage: Callable[[str], S
         while (name := _following(chain.storage)) is not None:
             _count(chain, stream_ids)
             before = chain.storage
-            before.close()
             chain.storage = open_storage(name)
+            _let_go(chain, before)
             _name_predecessor(chain.storage, before)
     except BaseException:
-        chain.storage.close()
+        chain.close()
         raise
     return chain
 
@@ -129,6 +134,10 @@ def continue_chain(chain: Chain, template: str, stream_ids: list[int], open_stor
     _name_predecessor(storage, before)
     _count(chain, stream_ids)
     chain.storage = storage
+    _let_go(chain, before)
+
+
+def _let_go(chain: Chain, before: Storage) -> None:
     if before.pending:
         chain.held.append(before)
     else:

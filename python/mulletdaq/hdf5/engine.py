@@ -80,6 +80,16 @@ class Engine:
         """Whether commits wait for readers to let go of the file."""
         return self._chain.pending
 
+    @property
+    def pending_paths(self) -> list[str]:
+        """The files for which they wait."""
+        return self._chain.pending_paths
+
+    @property
+    def ring_fill(self) -> float:
+        """Share of the fullest ring that is not in the file, 0 to 1."""
+        return max((stream.ring_fill for stream in self._living_streams()), default=0.0)
+
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""
         if time.monotonic() >= self._next_due:
@@ -108,7 +118,8 @@ class Engine:
             again.
         """
         began_ns = time.time_ns()
-        self._next_due = max(self._next_due + self.options.flush_interval_s, time.monotonic())
+        now, interval_s = time.monotonic(), self.options.flush_interval_s
+        self._next_due = min(max(self._next_due + interval_s, now), now + interval_s)
         with undisturbed():
             if self._broken:
                 self._roll_back()
@@ -214,7 +225,7 @@ class Engine:
             file_bytes=self._chain.storage.size_bytes,
             last_commit_ns=self._last_commit_ns,
             persisted_until_ns=self._persisted_until_ns,
-            ring_fill=max((stream.ring_fill for stream in self._living_streams()), default=0.0),
+            ring_fill=self.ring_fill,
             path=self.path,
             pending_commits=journal.pending_commits,
             apply_lag_s=journal.apply_lag_s,

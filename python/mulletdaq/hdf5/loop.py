@@ -90,10 +90,10 @@ class CommitLoop:
             self._engine.close()
         except Exception as error:
             return outcome if isinstance(outcome, Exception) else error
-        if self._engine.pending:
+        for path in self._engine.pending_paths:
             self._link.report(
-                f"another program still reads {self._engine.path}; what it keeps from the file is safe in the journal "
-                f"beside it: mullet recover {self._engine.path} finishes when it is closed there"
+                f"another program still reads {path}; what it keeps from the file is safe in the journal beside it: "
+                f"mullet recover {path} finishes when it is closed there"
             )
         return outcome
 
@@ -111,6 +111,7 @@ class CommitLoop:
 
     def _commit(self) -> None:
         path = self._engine.path
+        self._watch.look_at_fill(self._engine.path, self._engine.ring_fill)
         try:
             self._engine.commit()
         except FileWriteError as error:

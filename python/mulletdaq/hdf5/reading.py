@@ -91,7 +91,7 @@ def _open_over(overlay: OverlayFile) -> Any:
     if overlay.pending_commits:
         return _OverlaidFile(overlay)
     # With nothing to lay over, HDF5 itself reads faster. It takes its own lock before the overlay's is let go.
-    return h5py.File(overlay.path, "r", locking=True)
+    return h5py.File(overlay.path, "r", locking=overlay.locked)
 
 
 @contextmanager

@@ -112,7 +112,8 @@ def uncommitted_rows(ring: RingBuffer) -> int:
     if ring.content == "none":
         return 0
     with ring.cursor(max(ring.read_tail, ring.oldest)) as cursor:
-        return cursor.lag_rows
+        first = cursor.read(1)
+        return 0 if first is None else cursor.lag_rows + 1
 
 
 def _write_out(path: str, rings: Mapping[str, RingBuffer], writer_options: Mapping[str, Any]) -> None:

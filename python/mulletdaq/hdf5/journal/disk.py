@@ -161,6 +161,11 @@ def size(fd: int) -> int:
     return os.fstat(fd).st_size
 
 
+def name_count(fd: int) -> int:
+    """How many names an open file has."""
+    return os.fstat(fd).st_nlink
+
+
 def fingerprint(fd: int) -> tuple[int, int]:
     """Size and time of change of an open file: what shows that another program wrote it."""
     status = os.fstat(fd)

@@ -196,6 +196,11 @@ class Journal:
         for number, offset in sorted(self.contents.index.items()):
             yield number, disk.read_at(self.fd, PAGE_BYTES, offset)
 
+    def worth_renewing(self, limit_bytes: int) -> bool:
+        """Whether it is half full, and mostly of images that newer ones have replaced."""
+        tail = self.contents.tail
+        return 2 * tail >= limit_bytes and 2 * PAGE_BYTES * len(self.contents.index) <= tail
+
     def renew(self, header: Header) -> None:
         """Put the journal into a new file under the same name: its header, and one frame with the newest images.
 
@@ -275,6 +280,11 @@ def _open_locked(path: str, mode: int) -> int:
             _lock(fd, path)
             if disk.identity_at(path) == disk.identity(fd):
                 return fd
+        except disk.NoLocksError:
+            if disk.size(fd) == 0:
+                disk.unlink_if_there(path)  # made just now, and of no use
+            disk.close(fd)
+            raise
         except BaseException:
             disk.close(fd)
             raise

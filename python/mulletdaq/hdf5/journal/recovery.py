@@ -10,6 +10,7 @@ from mulletdaq.errors import FileLockedError, FileMissingError
 from mulletdaq.hdf5.journal import disk
 from mulletdaq.hdf5.journal.file import JournaledFile
 from mulletdaq.hdf5.journal.frames import read_contents, read_header
+from mulletdaq.hdf5.journal.layout import PAGE_BYTES, round_up
 from mulletdaq.hdf5.journal.opening import Place
 from mulletdaq.hdf5.journal.reader import OverlayFile
 
@@ -132,7 +133,7 @@ def recover(path: str | os.PathLike[str], *, adopt: bool = False, dry_run: bool 
     return Recovery(
         found,
         applied_commits=0 if created else found.pending_commits - left,
-        dropped_bytes=max(0, before - end),
+        dropped_bytes=_behind(before, end),
         pending_commits=left,
         discarded=created,
     )
@@ -146,10 +147,15 @@ def _foreseen(place: Place, found: JournalReport, *, adopt: bool) -> Recovery:
         return Recovery(found, discarded=True)
     overlay = OverlayFile(place.path, adopt=adopt)
     try:
-        dropped_bytes = max(0, _size_at(place.path) - overlay.size)
+        dropped_bytes = _behind(_size_at(place.path), overlay.size)
         return Recovery(found, overlay.pending_commits, dropped_bytes)
     finally:
         overlay.close()
+
+
+def _behind(size: int, end: int) -> int:
+    """Bytes behind the page in which the last commit ends: applying writes whole pages."""
+    return max(0, size - round_up(end, PAGE_BYTES))
 
 
 def _size_at(path: str) -> int:

@@ -1,0 +1,77 @@
+"""All storms of real kills, and plain h5py beside them, in one table.
+
+python -m tests.faults.kill_storm [KILLS] [LANES]
+
+Everything is real: the processes, their SIGKILLs, the disk, and a stock h5py that opens each file as it lies.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .lane import Lane, Tally
+from .nursery import Nursery
+from .plain_h5py import Plain, PlainWithFsync
+from .record_storm import Recordings
+from .ring_storm import Apart, Sniped, Threaded, Together
+
+SHARES: list[tuple[type[Lane], float]] = [
+    (Apart, 0.4),
+    (Together, 0.1),
+    (Threaded, 0.2),
+    (Recordings, 0.2),
+    (Sniped, 0.1),
+]
+PLAIN: list[type[Lane]] = [Plain, PlainWithFsync]
+_STATES = ("untouched", "sealed", "locked", "absent", "damaged", "unopenable", "wrong content", "missing rows")
+
+
+def storm(kind: type[Lane], folder: Path, kills: int, *, lanes: int = 1, seed: int = 0) -> Tally:
+    """Strike in several places at once; what was found in all of them."""
+    with Nursery() as nursery, ThreadPoolExecutor(lanes) as pool:
+        shares = [kills // lanes + (lane < kills % lanes) for lane in range(lanes)]
+        running = [
+            pool.submit(kind(nursery, folder, seed + 1000 * lane).run, share) for lane, share in enumerate(shares)
+        ]
+        return sum((one.result() for one in running), Tally())
+
+
+def print_table(tallies: dict[str, Tally]) -> None:
+    """One line a storm."""
+    columns = ["kills", *_STATES, "healed", "sealed before", "acknowledged", "stored", "lost, in ledger", "wrong"]
+    print(" | ".join(["storm".ljust(16), *columns]))
+    for name, tally in tallies.items():
+        figures = [tally.kills, *(tally.looks[state] for state in _STATES), tally.healed, tally.sealed_healed]
+        figures += [tally.acknowledged, tally.rows, tally.lost, len(tally.wrong)]
+        cells = (str(figure).rjust(len(column)) for figure, column in zip(figures, columns, strict=True))
+        print(" | ".join([name.ljust(16), *cells]))
+
+
+def main(words: list[str]) -> int:
+    kills, lanes = (int(word) for word in [*words, *["1000", "2"][len(words) :]])
+    folder = Path(tempfile.mkdtemp(prefix="mulletdaq-kills-"))
+    rings = folder / "rings"
+    rings.mkdir(mode=0o700)
+    os.environ["MULLET_RING_DIR"] = str(rings)
+    tallies: dict[str, Tally] = {}
+    for kind, share in [*SHARES, *((kind, 0.5) for kind in PLAIN)]:
+        began = time.monotonic()
+        one_by_one = kind is Sniped  # one cannot aim while others strike
+        tally = storm(
+            kind, folder, round(kills * share), lanes=1 if one_by_one else lanes, seed=int(time.time()) % 1000
+        )
+        tallies[kind.__name__] = tally
+        print(f"{kind.__name__}: {tally.kills} kills in {time.monotonic() - began:.0f} s", flush=True)
+    print_table(tallies)
+    wrong = [line for tally in tallies.values() for line in tally.wrong]
+    print("\n".join(wrong) or "nothing is wrong with ours")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -26,6 +26,8 @@ def run_engine(options: EngineOptions, link: Link, tell_ready: Callable[[WriterS
         If it cannot be opened.
     """
     engine = Engine(options)
+    if engine.set_aside:
+        link.report(f"the journal of an earlier {options.path}, which is gone, is kept as {engine.set_aside}")
     try:
         tell_ready(engine.statistics())
         return CommitLoop(engine, link).run()

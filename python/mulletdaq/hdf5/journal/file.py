@@ -109,6 +109,11 @@ class JournaledFile(Transaction):
         return self._place.journal
 
     @property
+    def set_aside(self) -> str:
+        """New name of a journal that held commits of a file that is gone; empty if there was none."""
+        return self._journal.set_aside
+
+    @property
     def created(self) -> bool:
         """Whether the file has no commit yet, and so no name."""
         return not self._published
@@ -348,7 +353,6 @@ class JournaledFile(Transaction):
         self._signed = begins_as_hdf5(self._fd)
         if self._durable:
             disk.sync(self._fd)  # frames may have come from a writer that never did
-            journal.sync()
         if journal.pending_commits:
             journal.sync_folder()  # the new journal calls FILE published: its name must not be younger
             self._renew()
@@ -376,8 +380,6 @@ class JournaledFile(Transaction):
         if self.pending or self._journal.suspect:
             return
         self._cut_to(self.end)
-        if self._durable:
-            disk.sync(self._fd)
         self._journal.remove()
 
     def _let_go(self) -> None:

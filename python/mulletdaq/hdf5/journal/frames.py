@@ -117,6 +117,8 @@ class Journal:
 
     Attributes
     ----------
+    set_aside
+        New name of the journal that lay here before, of a file that is gone; empty if none did.
     suspect
         Set when a write or fsync of the journal failed: what is on the disk is then unknown, and nothing may be
         appended before :meth:`renew`.
@@ -131,6 +133,7 @@ class Journal:
         self.path = path
         self._mode = mode
         self.suspect = False
+        self.set_aside = ""
         self.header: Header | None = None
         self.contents = Contents(0, 0, b"")
         self._durable = durable

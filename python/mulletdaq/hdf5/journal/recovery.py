@@ -125,6 +125,11 @@ def recover(path: str | os.PathLike[str], *, adopt: bool = False, dry_run: bool 
         return Recovery(found)
     if dry_run:
         return _foreseen(place, found, adopt=adopt)
+    if found.pending_commits and disk.identity_at(place.path) is None and not _is_unpublished(place):
+        raise FileMissingError(
+            f"{place.path} is not there, but {place.journal} holds {found.pending_commits} commits of it; "
+            "put the file back, or move its journal away"
+        )
     before = _size_at(place.path)
     file = JournaledFile(path, adopt=adopt)
     created, end = file.created, file.end
@@ -151,6 +156,15 @@ def _foreseen(place: Place, found: JournalReport, *, adopt: bool) -> Recovery:
         return Recovery(found, overlay.pending_commits, dropped_bytes)
     finally:
         overlay.close()
+
+
+def _is_unpublished(place: Place) -> bool:
+    fd = disk.open_for_reading(place.journal)
+    try:
+        header = read_header(fd)
+    finally:
+        disk.close(fd)
+    return header is not None and header.unpublished
 
 
 def _behind(size: int, end: int) -> int:

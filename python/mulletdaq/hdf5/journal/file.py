@@ -94,8 +94,10 @@ class JournaledFile(Transaction):
             try:
                 self._open(adopt, lock_timeout_s)
             except BaseException:
-                self._leave_nothing_new()
-                self._let_go()
+                try:
+                    self._leave_nothing_new()
+                finally:
+                    self._let_go()
                 raise
         except FileError:
             raise
@@ -290,7 +292,10 @@ class JournaledFile(Transaction):
         )
 
     def _publish(self) -> None:
-        disk.publish(self._place.first, self._place.path)
+        if disk.identity_at(self._place.path) == disk.identity(self._fd):
+            disk.unlink_if_there(self._place.first)  # an earlier try got that far
+        else:
+            disk.publish(self._place.first, self._place.path)
         self._journal.sync_folder()
         self._published = True
 
@@ -380,6 +385,8 @@ class JournaledFile(Transaction):
         if self.pending or self._journal.suspect:
             return
         self._cut_to(self.end)
+        if self._durable:
+            disk.sync(self._fd)
         self._journal.remove()
 
     def _let_go(self) -> None:

@@ -138,7 +138,11 @@ class Journal:
         self.contents = Contents(0, 0, b"")
         self._durable = durable
         self.fd = _open_locked(path, mode)
-        disk.unlink_if_there(self._new_path)  # left by a writer that was killed while it renewed the journal
+        try:
+            disk.unlink_if_there(self._new_path)  # left by a writer that was killed while it renewed the journal
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def _new_path(self) -> str:
@@ -212,6 +216,7 @@ class Journal:
         """
         header = replace(header, salt=disk.random_bytes(SALT_BYTES))
         path = self._new_path
+        disk.unlink_if_there(path)  # left by a try that could not even remove it
         fd = disk.create(path, self._mode)
         try:
             _lock(fd, path)

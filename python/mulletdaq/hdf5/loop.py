@@ -75,6 +75,7 @@ class CommitLoop:
             self._engine.annotate(request.note)
             return
         failure: Exception | None = None
+        self._look_at_fill()
         try:
             self._engine.drain(request.rows)
         except Exception as error:
@@ -92,11 +93,14 @@ class CommitLoop:
             self._engine.close()
         except Exception as error:
             return outcome if isinstance(outcome, Exception) else error
+        reason = self._engine.journal_statistics().apply_error
         for path in self._engine.pending_paths:
-            self._link.report(
-                f"another program still reads {path}; what it keeps from the file is safe in the journal beside it: "
-                f"mullet recover {path} finishes when it is closed there"
-            )
+            kept = f"what it keeps from the file is safe in the journal beside it: mullet recover {path} finishes"
+            if path != self._engine.path or not reason:
+                self._link.report(f"another program still reads {path}; {kept} when it is closed there")
+            elif not isinstance(outcome, Exception):
+                kept = f"what is missing is safe in the journal beside it: mullet recover {path} brings it in"
+                outcome = FileWriteError(f"not everything could be brought into {path}: {reason}; {kept}")
         return outcome
 
     def _drain_unasked(self) -> None:
@@ -112,7 +116,7 @@ class CommitLoop:
             self._link.report(str(outcome))
 
     def _commit(self) -> None:
-        self._watch.look_at_fill(self._engine.path, self._engine.ring_fill)
+        self._look_at_fill()
         try:
             self._engine.commit()
         except FileWriteError as error:
@@ -128,6 +132,9 @@ class CommitLoop:
             if id(failure) not in self._reported:
                 self._reported.add(id(failure))
                 self._link.report(str(failure))
+
+    def _look_at_fill(self) -> None:
+        self._watch.look_at_fill(self._engine.path, self._engine.ring_fill)
 
     def _rotate(self) -> None:
         path = self._engine.path

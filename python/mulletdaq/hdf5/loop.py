@@ -95,12 +95,16 @@ class CommitLoop:
             return outcome if isinstance(outcome, Exception) else error
         reason = self._engine.journal_statistics().apply_error
         for path in self._engine.pending_paths:
-            kept = f"what it keeps from the file is safe in the journal beside it: mullet recover {path} finishes"
             if path != self._engine.path or not reason:
-                self._link.report(f"another program still reads {path}; {kept} when it is closed there")
+                self._link.report(
+                    f"another program still reads {path}; what it keeps from the file is safe in the journal beside "
+                    f"it: mullet recover {path} finishes when it is closed there"
+                )
             elif not isinstance(outcome, Exception):
-                kept = f"what is missing is safe in the journal beside it: mullet recover {path} brings it in"
-                outcome = FileWriteError(f"not everything could be brought into {path}: {reason}; {kept}")
+                outcome = FileWriteError(
+                    f"not everything could be brought into {path}: {reason}; "
+                    f"what is missing is safe in the journal beside it: mullet recover {path} brings it in"
+                )
         return outcome
 
     def _drain_unasked(self) -> None:

@@ -68,10 +68,13 @@ def open(path: str | os.PathLike[str], *, lock_timeout_s: float = LOCK_TIMEOUT_S
     FileMissingError, FileFormatError, FileLockedError
         If it is not there, not HDF5, damaged, or open for writing in another program than mulletdaq.
     """
-    name = os.fspath(path)
+    return _open(os.fspath(path), lock_timeout_s, adopt=False)
+
+
+def _open(name: str, lock_timeout_s: float, *, adopt: bool) -> Any:
     with explained(name, writing=False):
         check_regular(name)
-        overlay = OverlayFile(name, lock_timeout_s=lock_timeout_s)
+        overlay = OverlayFile(name, adopt=adopt, lock_timeout_s=lock_timeout_s)
         try:
             file = _open_over(overlay)
         except BaseException:
@@ -92,15 +95,20 @@ def _open_over(overlay: OverlayFile) -> Any:
 
 
 @contextmanager
-def open_for_reading(path: str) -> Iterator[Any]:
+def open_for_reading(path: str, *, adopt: bool = False) -> Iterator[Any]:
     """A file of ours, opened read-only at its newest commit.
+
+    Parameters
+    ----------
+    adopt
+        Take a journal though the file was copied, or changed by others since.
 
     Raises
     ------
     FileMissingError, FileFormatError, FileVersionError, FileLockedError
         If it is not there, not one of ours, too new, or open for writing in another program.
     """
-    file = open(path)
+    file = _open(path, LOCK_TIMEOUT_S, adopt=adopt)
     with file:
         try:
             check_ours(file, path)

@@ -71,10 +71,12 @@ class Attack:
         What was written.
     crash
         What happened.
+    report
+        Where to count; one of its own when None.
     """
 
-    def __init__(self, layout: Layout, crash: Crash) -> None:
-        self.report = Report()
+    def __init__(self, layout: Layout, crash: Crash, report: Report | None = None) -> None:
+        self.report = Report() if report is None else report
         self._layout = layout
         self._crash = crash
         self._known: dict[tuple[bytes, Readers], Finding | Damage] = {}

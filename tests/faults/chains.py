@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from random import Random
 
 from mulletdaq.errors import FileError
-from tests.faults.attack import Attack, Crash
+from tests.faults.attack import Attack, Crash, Report
 from tests.faults.crashes import Directory, extremes, power_cut
 from tests.faults.operations import Write
 from tests.faults.process import new_disk
@@ -62,9 +62,10 @@ def killed_and_cut(
             yield f"killed after {killed} operations, opened, {what}", cut
 
 
-def attacks_on(layout: Layout) -> dict[Crash, Attack]:
-    """One attack for each kind of crash."""
-    return {crash: Attack(layout, crash) for crash in Crash}
+def attacks_on(layout: Layout, report: Report | None = None) -> dict[Crash, Attack]:
+    """One attack for each kind of crash, all counted together."""
+    report = Report() if report is None else report
+    return {crash: Attack(layout, crash, report) for crash in Crash}
 
 
 def _plan(layout: Layout, chance: Random) -> Plan:

@@ -182,23 +182,23 @@ class FaultAttack:
 
     Parameters
     ----------
+    report
+        Where to count; one of its own when None.
     littering
         Whether the writer leaves garbage that holds objects of HDF5, for a collection to meet at the worst moment.
     thorough
         Whether power cuts come at each operation since the fault, and not only after the writer has recovered.
     """
 
-    def __init__(self, layout: Layout, *, littering: bool = False, thorough: bool = False) -> None:
+    def __init__(
+        self, layout: Layout, report: Report | None = None, *, littering: bool = False, thorough: bool = False
+    ) -> None:
+        self.report = Report() if report is None else report
         self._layout = layout
         self._littering = littering
         self._thorough = thorough
-        self._kills, self._cuts = Attack(layout, Crash.LATER_KILL), Attack(layout, Crash.POWER_CUT)
-
-    @property
-    def report(self) -> Report:
-        """All states after all cases."""
-        kills, cuts = self._kills.report, self._cuts.report
-        return Report(kills.counts + cuts.counts, kills.damaged + cuts.damaged)
+        self._kills = Attack(layout, Crash.LATER_KILL, self.report)
+        self._cuts = Attack(layout, Crash.POWER_CUT, self.report)
 
     def run(self, case: Case) -> None:
         """Live through one fault."""

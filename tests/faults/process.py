@@ -41,8 +41,13 @@ class Process:
 
     def __init__(self, disk: SimulatedDisk) -> None:
         self.system = SimulatedOs(disk)
-        self._stands_in = {"os": self.system, "fcntl": SimulatedFcntl(self.system)}
+        self._locks = SimulatedFcntl(self.system)
+        self._stands_in = {"os": self.system, "fcntl": self._locks}
         self._clock = Clock()
+
+    def lock_shared(self, descriptor: int) -> None:
+        """What a stock reader does on opening."""
+        self._locks.flock(descriptor, self._locks.LOCK_SH | self._locks.LOCK_NB)
 
     @contextmanager
     def running(self) -> Iterator[SimulatedOs]:

@@ -184,7 +184,7 @@ class SimulatedDisk:
         self._planned = None
 
     def meanwhile(self, call: int, action: Callable[[], None]) -> None:
-        """Before a system call, counted from now, have another process do something."""
+        """Before a system call, counted from now, have another process do something; the last one told holds."""
         self._meanwhile = len(self.calls) + call, action
 
     def enter(self, call: str) -> Fault | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from random import Random
 
 import pytest
 
@@ -20,6 +21,11 @@ Crashes = Iterator[tuple[str, SimulatedDisk]]
 def first_life(disk: SimulatedDisk) -> Crashes:
     """No power while a new file is recorded, or after it was closed."""
     return cut_anywhere(record(disk, Plan(LAYOUT, commits=3, closes=True)))
+
+
+def with_readers(disk: SimulatedDisk) -> Crashes:
+    """No power while a file is recorded whose readers come and go: several commits are applied at once."""
+    return cut_anywhere(record(disk, Plan(LAYOUT, readers=Readers.HALF), Random(1)))
 
 
 def second_life(disk: SimulatedDisk) -> Crashes:
@@ -47,7 +53,7 @@ REASONS: dict[str, Callable[[SimulatedDisk], Crashes]] = {
     "append: journal": first_life,
     "_publish: folder": first_life,
     "run: file": first_life,
-    "begin: journal": after_a_kill,
+    "begin: journal": with_readers,
     "remove: folder": first_life,
     "_finish: file": second_life,
     "_adopt_state: folder": second_life,
@@ -57,7 +63,7 @@ REASONS: dict[str, Callable[[SimulatedDisk], Crashes]] = {
 }
 """Which attack shows what each fsync, named by its function and by what is synced, is there for."""
 
-ATTACKS = (first_life, second_life, after_a_kill, after_a_careless_writer)
+ATTACKS = (first_life, with_readers, second_life, after_a_kill, after_a_careless_writer)
 
 
 def first_damage(crashes: Crashes) -> str | None:

@@ -18,6 +18,7 @@ from mulletdaq.hdf5.journal.opening import (
     check_file,
     explained,
     fresh_header,
+    leave_nothing_new,
     lock_journal,
     open_file,
 )
@@ -64,12 +65,6 @@ class JournaledFile(Transaction):
     Not to be used by several threads at once, but from any. A forked child has nothing of it.
     Where signal handlers may raise, as for Ctrl-C in a main thread, use the ``h5py.File`` inside
     :func:`~mulletdaq.hdf5.journal.undisturbed`.
-
-    Examples
-    --------
-    >>> with JournaledFile("a.h5") as journal, h5py.File(journal, "w" if journal.created else "r+") as file:
-    ...     file["x"] = 1
-    ...     journal.commit()
     """
 
     def __init__(
@@ -95,7 +90,7 @@ class JournaledFile(Transaction):
                 self._open(adopt, lock_timeout_s)
             except BaseException:
                 try:
-                    self._leave_nothing_new()
+                    leave_nothing_new(self._place, self._journal, self._fd, published=self._published)
                 finally:
                     self._let_go()
                 raise
@@ -335,13 +330,6 @@ class JournaledFile(Transaction):
         if not self.pending:
             self._cut_to(self.end)
         self._try_to_apply()
-
-    def _leave_nothing_new(self) -> None:
-        """When opening failed: remove what it made, such as the two empty files on a full disk."""
-        if self._journal.header is None:
-            if self._fd >= 0 and not self._published:
-                disk.unlink_if_there(self._place.first)
-            self._journal.remove_if_unused()
 
     def _reload(self) -> None:
         """Read the journal again, as after a crash: what is in it counts, whatever an error said."""

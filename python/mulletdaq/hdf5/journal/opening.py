@@ -275,6 +275,14 @@ def explained(path: str, error: BaseException) -> BaseException:
     return FileWriteError(f"cannot write {path}: {reason}")
 
 
+def leave_nothing_new(place: Place, journal: Journal, fd: int, *, published: bool) -> None:
+    """When opening failed: remove what it made, such as the two empty files on a full disk."""
+    if journal.header is None:
+        if fd >= 0 and not published:
+            disk.unlink_if_there(place.first)
+        journal.remove_if_unused()
+
+
 def fresh_header(journal: Journal, fd: int, *, published: bool, base_end: int, commit: int) -> Header:
     """The header of the journal's next generation, for this file and this process; its salt is still to come."""
     old = journal.header
@@ -298,10 +306,12 @@ def fresh_header(journal: Journal, fd: int, *, published: bool, base_end: int, c
 __all__ = [
     "Opened",
     "Place",
+    "begins_as_hdf5",
     "check_file",
     "explained",
     "fresh_header",
     "judge",
+    "leave_nothing_new",
     "lock_journal",
     "no_locks",
     "open_file",

@@ -9,6 +9,7 @@ from typing import Any
 
 from mulletdaq.errors import FileError, FileFormatError
 from mulletdaq.extras import needs_extra
+from mulletdaq.hdf5.journal.guard import undisturbed
 from mulletdaq.hdf5.journal.layout import SIGNATURE
 from mulletdaq.hdf5.journal.reader import LOCK_TIMEOUT_S, OverlayFile
 from mulletdaq.hdf5.storage import check_ours, check_regular, explained, one_line
@@ -37,7 +38,8 @@ class _OverlaidFile(h5py.File):  # type: ignore[misc]
         FileError
             If something could not be read: HDF5 then saw zeros in its place.
         """
-        super().close()
+        with undisturbed():
+            super().close()
         overlay = getattr(self, "_overlay", None)
         if overlay is not None:
             overlay.close()
@@ -76,7 +78,8 @@ def _open(name: str, lock_timeout_s: float, *, adopt: bool) -> Any:
         check_regular(name)
         overlay = OverlayFile(name, adopt=adopt, lock_timeout_s=lock_timeout_s)
         try:
-            file = _open_over(overlay)
+            with undisturbed():  # HDF5 calls into Python, where Ctrl-C would crash it
+                file = _open_over(overlay)
         except BaseException:
             overlay.close()
             raise

@@ -9,9 +9,9 @@ from typing import Literal
 from mulletdaq.errors import FileLockedError, FileMissingError
 from mulletdaq.hdf5.journal import disk
 from mulletdaq.hdf5.journal.file import JournaledFile
-from mulletdaq.hdf5.journal.frames import read_contents, read_header
+from mulletdaq.hdf5.journal.frames import Contents, read_contents, read_header
 from mulletdaq.hdf5.journal.layout import PAGE_BYTES, round_up
-from mulletdaq.hdf5.journal.opening import Place
+from mulletdaq.hdf5.journal.opening import Place, judge
 from mulletdaq.hdf5.journal.reader import OverlayFile
 
 JournalState = Literal["none", "live", "left"]
@@ -120,8 +120,7 @@ def recover(path: str | os.PathLike[str], *, adopt: bool = False, dry_run: bool 
     place = Place.of(path)
     found = inspect_journal(path)
     if found.state == "none":
-        if disk.identity_at(place.path) is None:
-            raise FileMissingError(f"{os.fspath(path)} is not there; check the path")
+        _check_complete(place)
         return Recovery(found)
     if dry_run:
         return _foreseen(place, found, adopt=adopt)
@@ -142,6 +141,17 @@ def recover(path: str | os.PathLike[str], *, adopt: bool = False, dry_run: bool 
         pending_commits=left,
         discarded=created,
     )
+
+
+def _check_complete(place: Place) -> None:
+    """That a file without a journal is there, and needs none."""
+    fd = disk.open_if_there(place.path)
+    if fd is None:
+        raise FileMissingError(f"{place.path} is not there; check the path")
+    try:
+        judge(place, None, Contents(0, 0, b""), fd, adopt=False)
+    finally:
+        disk.close(fd)
 
 
 def _foreseen(place: Place, found: JournalReport, *, adopt: bool) -> Recovery:

@@ -48,6 +48,8 @@ clean:
 soak: .venv/.installed-test
 	$(IN_VENV) python -m tests.ring.storm 100000000
 	$(IN_VENV) python tools/weaken_orderings.py
+	$(IN_VENV) python -m tests.faults.soak --seeds 10000
+	$(IN_VENV) python -m tests.faults.kill_storm 1000
 
 bench: .venv/.installed-test
 	$(IN_VENV) python benchmarks/ring.py

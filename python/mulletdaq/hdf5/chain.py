@@ -144,7 +144,7 @@ def _let_go(chain: Chain, before: Storage) -> None:
         before.close()
 
 
-def following_name(path: str) -> str | None:
+def following_name(path: str, *, adopt: bool = False) -> str | None:
     """The path of the file that continues one of ours; None if none does.
 
     Raises
@@ -152,7 +152,7 @@ def following_name(path: str) -> str | None:
     FileError
         If the file cannot be read.
     """
-    with open_for_reading(path) as file:
+    with open_for_reading(path, adopt=adopt) as file:
         return _following_of(file, path)
 
 

@@ -76,6 +76,11 @@ class Engine:
         return bool(self._chain.held)
 
     @property
+    def set_aside(self) -> str:
+        """New name of a journal that lay here, of a file that is gone; empty if there was none."""
+        return self._chain.storage.set_aside
+
+    @property
     def pending(self) -> bool:
         """Whether commits wait for readers to let go of the file."""
         return self._chain.pending

@@ -26,6 +26,8 @@ def run_engine(options: EngineOptions, link: Link, tell_ready: Callable[[WriterS
         If it cannot be opened.
     """
     engine = Engine(options)
+    if engine.set_aside:
+        link.report(f"the journal of an earlier {options.path}, which is gone, is kept as {engine.set_aside}")
     try:
         tell_ready(engine.statistics())
         return CommitLoop(engine, link).run()
@@ -73,6 +75,7 @@ class CommitLoop:
             self._engine.annotate(request.note)
             return
         failure: Exception | None = None
+        self._look_at_fill()
         try:
             self._engine.drain(request.rows)
         except Exception as error:
@@ -90,11 +93,18 @@ class CommitLoop:
             self._engine.close()
         except Exception as error:
             return outcome if isinstance(outcome, Exception) else error
+        reason = self._engine.journal_statistics().apply_error
         for path in self._engine.pending_paths:
-            self._link.report(
-                f"another program still reads {path}; what it keeps from the file is safe in the journal beside it: "
-                f"mullet recover {path} finishes when it is closed there"
-            )
+            if path != self._engine.path or not reason:
+                self._link.report(
+                    f"another program still reads {path}; what it keeps from the file is safe in the journal beside "
+                    f"it: mullet recover {path} finishes when it is closed there"
+                )
+            elif not isinstance(outcome, Exception):
+                outcome = FileWriteError(
+                    f"not everything could be brought into {path}: {reason}; "
+                    f"what is missing is safe in the journal beside it: mullet recover {path} brings it in"
+                )
         return outcome
 
     def _drain_unasked(self) -> None:
@@ -111,7 +121,7 @@ class CommitLoop:
 
     def _commit(self) -> None:
         path = self._engine.path
-        self._watch.look_at_fill(self._engine.path, self._engine.ring_fill)
+        self._look_at_fill()
         try:
             self._engine.commit()
         except FileWriteError as error:
@@ -127,6 +137,9 @@ class CommitLoop:
             if id(failure) not in self._reported:
                 self._reported.add(id(failure))
                 self._link.report(str(failure))
+
+    def _look_at_fill(self) -> None:
+        self._watch.look_at_fill(self._engine.path, self._engine.ring_fill)
 
     def _tell_of_rotation(self, before: str) -> None:
         if self._engine.path != before and self._engine.held:

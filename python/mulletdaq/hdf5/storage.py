@@ -110,6 +110,11 @@ class Storage:
                 raise
 
     @property
+    def set_aside(self) -> str:
+        """New name of a journal that lay at the path, of a file that is gone; empty if there was none."""
+        return self._journal.set_aside
+
+    @property
     def size_bytes(self) -> int:
         """Size of the file as of the last commit."""
         return self._journal.end

@@ -101,7 +101,7 @@ def recover_recording(path: str, *, adopt: bool = False, dry_run: bool = False) 
             if following == path and not rows:
                 raise
             break
-        following = None if files[following].discarded else _following(following)
+        following = None if files[following].discarded else _following(following, adopt=adopt)
     if rows and not dry_run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what was saved is in the lines
@@ -109,10 +109,10 @@ def recover_recording(path: str, *, adopt: bool = False, dry_run: bool = False) 
     return RecordingRecovery(files, rows, dry_run)
 
 
-def _following(path: str) -> str | None:
+def _following(path: str, *, adopt: bool) -> str | None:
     """The file that continues this one; None for a file that is no recording."""
     with suppress(FileFormatError):
-        return following_name(path)
+        return following_name(path, adopt=adopt)
     return None
 
 

@@ -18,6 +18,7 @@ from mulletdaq.hdf5.journal.opening import (
     check_file,
     explained,
     fresh_header,
+    leave_nothing_new,
     lock_journal,
     open_file,
 )
@@ -64,12 +65,6 @@ class JournaledFile(Transaction):
     Not to be used by several threads at once, but from any. A forked child has nothing of it.
     Where signal handlers may raise, as for Ctrl-C in a main thread, use the ``h5py.File`` inside
     :func:`~mulletdaq.hdf5.journal.undisturbed`.
-
-    Examples
-    --------
-    >>> with JournaledFile("a.h5") as journal, h5py.File(journal, "w" if journal.created else "r+") as file:
-    ...     file["x"] = 1
-    ...     journal.commit()
     """
 
     def __init__(
@@ -94,8 +89,10 @@ class JournaledFile(Transaction):
             try:
                 self._open(adopt, lock_timeout_s)
             except BaseException:
-                self._leave_nothing_new()
-                self._let_go()
+                try:
+                    leave_nothing_new(self._place, self._journal, self._fd, published=self._published)
+                finally:
+                    self._let_go()
                 raise
         except FileError:
             raise
@@ -107,6 +104,11 @@ class JournaledFile(Transaction):
     def journal_path(self) -> str:
         """Where the journal lies."""
         return self._place.journal
+
+    @property
+    def set_aside(self) -> str:
+        """New name of a journal that held commits of a file that is gone; empty if there was none."""
+        return self._journal.set_aside
 
     @property
     def created(self) -> bool:
@@ -285,7 +287,10 @@ class JournaledFile(Transaction):
         )
 
     def _publish(self) -> None:
-        disk.publish(self._place.first, self._place.path)
+        if disk.identity_at(self._place.path) == disk.identity(self._fd):
+            disk.unlink_if_there(self._place.first)  # an earlier try got that far
+        else:
+            disk.publish(self._place.first, self._place.path)
         self._journal.sync_folder()
         self._published = True
 
@@ -326,13 +331,6 @@ class JournaledFile(Transaction):
             self._cut_to(self.end)
         self._try_to_apply()
 
-    def _leave_nothing_new(self) -> None:
-        """When opening failed: remove what it made, such as the two empty files on a full disk."""
-        if self._journal.header is None:
-            if self._fd >= 0 and not self._published:
-                disk.unlink_if_there(self._place.first)
-            self._journal.remove_if_unused()
-
     def _reload(self) -> None:
         """Read the journal again, as after a crash: what is in it counts, whatever an error said."""
         self._journal.load()
@@ -348,7 +346,6 @@ class JournaledFile(Transaction):
         self._signed = begins_as_hdf5(self._fd)
         if self._durable:
             disk.sync(self._fd)  # frames may have come from a writer that never did
-            journal.sync()
         if journal.pending_commits:
             journal.sync_folder()  # the new journal calls FILE published: its name must not be younger
             self._renew()

@@ -117,6 +117,8 @@ class Journal:
 
     Attributes
     ----------
+    set_aside
+        New name of the journal that lay here before, of a file that is gone; empty if none did.
     suspect
         Set when a write or fsync of the journal failed: what is on the disk is then unknown, and nothing may be
         appended before :meth:`renew`.
@@ -131,11 +133,16 @@ class Journal:
         self.path = path
         self._mode = mode
         self.suspect = False
+        self.set_aside = ""
         self.header: Header | None = None
         self.contents = Contents(0, 0, b"")
         self._durable = durable
         self.fd = _open_locked(path, mode)
-        disk.unlink_if_there(self._new_path)  # left by a writer that was killed while it renewed the journal
+        try:
+            disk.unlink_if_there(self._new_path)  # left by a writer that was killed while it renewed the journal
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def _new_path(self) -> str:
@@ -209,6 +216,7 @@ class Journal:
         """
         header = replace(header, salt=disk.random_bytes(SALT_BYTES))
         path = self._new_path
+        disk.unlink_if_there(path)  # left by a try that could not even remove it
         fd = disk.create(path, self._mode)
         try:
             _lock(fd, path)

@@ -120,9 +120,22 @@ def files_over(fileobject: object) -> list[Any]:
     h5py = sys.modules.get("h5py")
     if h5py is None:
         return []
-    name = repr(fileobject).encode()
-    ids = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
-    return [id_ for id_ in ids if id_.name == name and id_.get_access_plist().get_driver() == h5py.h5fd.fileobj_driver]
+    return _open_files(h5py, repr(fileobject).encode(), h5py.h5f.OBJ_FILE) or [
+        # A File that was let go of without closing lives on through what is open in it.
+        *{h5py.h5i.get_file_id(id_) for id_ in _open_files(h5py, repr(fileobject).encode(), h5py.h5f.OBJ_ALL)}
+    ]
+
+
+def _open_files(h5py: Any, name: bytes, kinds: int) -> list[Any]:
+    """What is open of some kinds in the files of a name over a file object."""
+    in_files = {h5py.h5i.FILE, h5py.h5i.GROUP, h5py.h5i.DATASET, h5py.h5i.ATTR}
+    ids = [id_ for id_ in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, kinds) if h5py.h5i.get_type(id_) in in_files]
+    return [id_ for id_ in ids if h5py.h5f.get_name(id_) == name and _is_over_object(h5py, id_)]
+
+
+def _is_over_object(h5py: Any, id_: Any) -> bool:
+    access = h5py.h5i.get_file_id(id_).get_access_plist()
+    return bool(access.get_driver() == h5py.h5fd.fileobj_driver)
 
 
 def flush_files_over(fileobject: object) -> None:

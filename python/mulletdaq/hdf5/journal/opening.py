@@ -10,7 +10,6 @@ from mulletdaq.errors import (
     FileError,
     FileFormatError,
     FileLockedError,
-    FileMissingError,
     FileWriteError,
     JournalMismatchError,
     OutputExistsError,
@@ -44,7 +43,7 @@ class Place:
 
 
 def lock_journal(place: Place, *, durable: bool, timeout_s: float) -> Journal:
-    """The journal, made if it is missing, locked and loaded.
+    """The journal, made if it is missing, locked and loaded; one whose FILE is gone is renamed first.
 
     Raises
     ------
@@ -75,10 +74,22 @@ def lock_journal(place: Place, *, durable: bool, timeout_s: float) -> Journal:
             break
     try:
         journal.load()
+        if _is_orphan(place, journal):
+            aside = f"{place.journal}.orphan-{time.time_ns()}"
+            disk.rename(place.journal, aside)
+            journal.close()
+            journal = lock_journal(place, durable=durable, timeout_s=timeout_s)
+            journal.set_aside = aside
     except BaseException:
         journal.close()
         raise
     return journal
+
+
+def _is_orphan(place: Place, journal: Journal) -> bool:
+    """Whether it has commits of a file that is gone: somebody removed the file, and begins anew."""
+    published = journal.header is not None and not journal.header.unpublished
+    return published and journal.pending_commits > 0 and disk.identity_at(place.path) is None
 
 
 def _holder(place: Place) -> str:
@@ -129,8 +140,6 @@ def open_file(place: Place, journal: Journal, *, adopt: bool) -> Opened:
 
     Raises
     ------
-    FileMissingError
-        If FILE is gone, and the journal has commits of it.
     JournalMismatchError
         If the journal has commits of another file, or another program wrote FILE.
     FileFormatError
@@ -138,11 +147,6 @@ def open_file(place: Place, journal: Journal, *, adopt: bool) -> Opened:
     """
     unpublished = journal.header is not None and journal.header.unpublished
     if disk.identity_at(place.path) is None:
-        if journal.pending_commits and not unpublished:
-            raise FileMissingError(
-                f"{place.path} is not there, but {place.journal} holds {journal.pending_commits} commits of it; "
-                "put the file back, or move its journal away"
-            )
         journal.forget()
         disk.unlink_if_there(place.first)  # nothing of it was ever acknowledged
         return Opened(disk.create(place.first, 0o666), published=False, end=0)
@@ -271,6 +275,14 @@ def explained(path: str, error: BaseException) -> BaseException:
     return FileWriteError(f"cannot write {path}: {reason}")
 
 
+def leave_nothing_new(place: Place, journal: Journal, fd: int, *, published: bool) -> None:
+    """When opening failed: remove what it made, such as the two empty files on a full disk."""
+    if journal.header is None:
+        if fd >= 0 and not published:
+            disk.unlink_if_there(place.first)
+        journal.remove_if_unused()
+
+
 def fresh_header(journal: Journal, fd: int, *, published: bool, base_end: int, commit: int) -> Header:
     """The header of the journal's next generation, for this file and this process; its salt is still to come."""
     old = journal.header
@@ -294,10 +306,12 @@ def fresh_header(journal: Journal, fd: int, *, published: bool, base_end: int, c
 __all__ = [
     "Opened",
     "Place",
+    "begins_as_hdf5",
     "check_file",
     "explained",
     "fresh_header",
     "judge",
+    "leave_nothing_new",
     "lock_journal",
     "no_locks",
     "open_file",

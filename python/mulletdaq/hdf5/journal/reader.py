@@ -73,7 +73,7 @@ class OverlayFile(FileObject):
         except BaseException:
             self.close()
             raise
-        keep_track(self)
+        keep_track(self, reads_only=True)
 
     @property
     def failure(self) -> BaseException | None:

@@ -9,9 +9,9 @@ from typing import Literal
 from mulletdaq.errors import FileLockedError, FileMissingError
 from mulletdaq.hdf5.journal import disk
 from mulletdaq.hdf5.journal.file import JournaledFile
-from mulletdaq.hdf5.journal.frames import read_contents, read_header
+from mulletdaq.hdf5.journal.frames import Contents, read_contents, read_header
 from mulletdaq.hdf5.journal.layout import PAGE_BYTES, round_up
-from mulletdaq.hdf5.journal.opening import Place
+from mulletdaq.hdf5.journal.opening import Place, judge
 from mulletdaq.hdf5.journal.reader import OverlayFile
 
 JournalState = Literal["none", "live", "left"]
@@ -120,11 +120,15 @@ def recover(path: str | os.PathLike[str], *, adopt: bool = False, dry_run: bool 
     place = Place.of(path)
     found = inspect_journal(path)
     if found.state == "none":
-        if disk.identity_at(place.path) is None:
-            raise FileMissingError(f"{os.fspath(path)} is not there; check the path")
+        _check_complete(place)
         return Recovery(found)
     if dry_run:
         return _foreseen(place, found, adopt=adopt)
+    if found.pending_commits and disk.identity_at(place.path) is None and not _is_unpublished(place):
+        raise FileMissingError(
+            f"{place.path} is not there, but {place.journal} holds {found.pending_commits} commits of it; "
+            "put the file back, or move its journal away"
+        )
     before = _size_at(place.path)
     file = JournaledFile(path, adopt=adopt)
     created, end = file.created, file.end
@@ -139,6 +143,17 @@ def recover(path: str | os.PathLike[str], *, adopt: bool = False, dry_run: bool 
     )
 
 
+def _check_complete(place: Place) -> None:
+    """That a file without a journal is there, and needs none."""
+    fd = disk.open_if_there(place.path)
+    if fd is None:
+        raise FileMissingError(f"{place.path} is not there; check the path")
+    try:
+        judge(place, None, Contents(0, 0, b""), fd, adopt=False)
+    finally:
+        disk.close(fd)
+
+
 def _foreseen(place: Place, found: JournalReport, *, adopt: bool) -> Recovery:
     """What recovering would do, without doing it."""
     if found.state == "live":
@@ -151,6 +166,15 @@ def _foreseen(place: Place, found: JournalReport, *, adopt: bool) -> Recovery:
         return Recovery(found, overlay.pending_commits, dropped_bytes)
     finally:
         overlay.close()
+
+
+def _is_unpublished(place: Place) -> bool:
+    fd = disk.open_for_reading(place.journal)
+    try:
+        header = read_header(fd)
+    finally:
+        disk.close(fd)
+    return header is not None and header.unpublished
 
 
 def _behind(size: int, end: int) -> int:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+import mulletdaq
 from mulletdaq.hdf5.verify import verify
 
-from .judge import Look, RunFound, look
+from .judge import Look, RunFound, judge, look
 from .nursery import Nursery
 from .roles import Role, all_gone, eventually
 
@@ -136,7 +137,11 @@ class Lane(ABC):
 
     @abstractmethod
     def check(self, found: Look) -> None:
-        """Compare a whole file with what is known of it."""
+        """Compare a healed file with what is known of it."""
+
+    @abstractmethod
+    def check_acknowledged(self, found: Look) -> None:
+        """Find in a file what was acknowledged before a kill."""
 
     # ---- steps
 
@@ -146,13 +151,17 @@ class Lane(ABC):
         self.roles.append(role)
         return role
 
-    def look_as_it_lies(self) -> Look:
-        """What a stock h5py finds right after a kill, before anybody healed it."""
+    def look_as_it_lies(self, *, writer_alive: bool = False) -> None:
+        """What a stock h5py finds right after a kill, before anybody healed it; and what is there with the journal."""
         found = look(self.path)
         self.tally.looks[found.state] += 1
         self._was_sealed |= found.state == "sealed"
         self.expect(found.state != "damaged", f"as it lay after a kill: {found.why}")
-        return found
+        if not writer_alive:
+            self.expect(found.state != "locked", "the dead hold it locked")
+            newest = judge(mulletdaq.open(self.path)) if self.path.exists() else Look("absent")
+            self.expect(newest.state != "damaged", f"with its journal, after a kill: {newest.why}")
+            self.check_acknowledged(newest)
 
     def look_healed(self) -> Look:
         """What it finds when all is well again: the newest commit, with everything acknowledged."""

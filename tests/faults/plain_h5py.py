@@ -122,6 +122,9 @@ class Plain(Lane):
     def check(self, found: Look) -> None:
         """As :meth:`finish`."""
 
+    def check_acknowledged(self, found: Look) -> None:
+        """As :meth:`finish`."""
+
 
 class PlainWithFsync(Plain):
     """With an fsync after each flush."""

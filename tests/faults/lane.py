@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,16 @@ class Lane(ABC):
         Where the files go; those with something wrong stay.
     seed
         Of what is left to chance, and of the options of the first file.
+    tell
+        Called after each file.
     """
 
     kills_a_file = 8
 
-    def __init__(self, nursery: Nursery, folder: Path, seed: int) -> None:
+    def __init__(
+        self, nursery: Nursery, folder: Path, seed: int, tell: Callable[[Tally], None] = lambda _: None
+    ) -> None:
+        self._tell = tell
         self._nursery = nursery
         self.folder = folder
         self.chosen = np.random.default_rng(seed)
@@ -114,6 +120,7 @@ class Lane(ABC):
                 self.tally.wrong.append(f"{self.place}: {error}")
             else:
                 shutil.rmtree(self.place)
+            self._tell(self.tally)
         return self.tally
 
     def _one_file(self, kills: int) -> None:

@@ -96,6 +96,11 @@ def look(path: str | Path) -> Look:
         file = h5py.File(path, "r")
     except OSError as error:
         return _refused(path, error)
+    return judge(file)
+
+
+def judge(file: Any) -> Look:
+    """Read all of an open file, and close it."""
     found = Look("untouched", opened=True)
     with file:
         try:

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,17 +29,41 @@ SHARES: list[tuple[type[Lane], float]] = [
     (Sniped, 0.1),
 ]
 PLAIN: list[type[Lane]] = [Plain, PlainWithFsync]
+_TELL_EVERY_S = 20
 _STATES = ("untouched", "sealed", "locked", "absent", "damaged", "unopenable", "wrong content", "missing rows")
 
 
-def storm(kind: type[Lane], folder: Path, kills: int, *, lanes: int = 1, seed: int = 0) -> Tally:
+def storm(
+    kind: type[Lane],
+    folder: Path,
+    kills: int,
+    *,
+    lanes: int = 1,
+    seed: int = 0,
+    tell: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
     """Strike in several places at once; what was found in all of them."""
     with Nursery() as nursery, ThreadPoolExecutor(lanes) as pool:
         shares = [kills // lanes + (lane < kills % lanes) for lane in range(lanes)]
         running = [
-            pool.submit(kind(nursery, folder, seed + 1000 * lane).run, share) for lane, share in enumerate(shares)
+            pool.submit(kind(nursery, folder, seed + 1000 * lane, tell).run, share) for lane, share in enumerate(shares)
         ]
         return sum((one.result() for one in running), Tally())
+
+
+class Progress:
+    """Says now and then how far the lanes of a storm are."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._began = self._told_at = time.monotonic()
+
+    def __call__(self, tally: Tally) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_EVERY_S:
+            self._told_at = now
+            wrong = f", WRONG: {tally.wrong}" if tally.wrong else ""
+            print(f"{self._name}: {tally.kills} kills in one lane in {now - self._began:.0f} s{wrong}", flush=True)
 
 
 def print_table(tallies: dict[str, Tally]) -> None:
@@ -68,6 +93,9 @@ def main(words: list[str]) -> int:
         tallies[kind.__name__] = tally
         print(f"{kind.__name__}: {tally.kills} kills in {time.monotonic() - began:.0f} s", flush=True)
     print_table(tallies)
+    for name, tally in tallies.items():
+        for reason, count in tally.reasons.most_common(5):
+            print(f"{name}: {count} times: {reason[:150]}")
     wrong = [line for tally in tallies.values() for line in tally.wrong]
     print("\n".join(wrong) or "nothing is wrong with ours")
     return 1 if wrong else 0

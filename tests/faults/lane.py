@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import mulletdaq
 from mulletdaq.hdf5.verify import verify
 
-from .judge import Look, RunFound, look
+from .judge import Look, RunFound, judge, look
 from .nursery import Nursery
 from .roles import Role, all_gone, eventually
 
@@ -84,11 +86,16 @@ class Lane(ABC):
         Where the files go; those with something wrong stay.
     seed
         Of what is left to chance, and of the options of the first file.
+    tell
+        Called after each file.
     """
 
     kills_a_file = 8
 
-    def __init__(self, nursery: Nursery, folder: Path, seed: int) -> None:
+    def __init__(
+        self, nursery: Nursery, folder: Path, seed: int, tell: Callable[[Tally], None] = lambda _: None
+    ) -> None:
+        self._tell = tell
         self._nursery = nursery
         self.folder = folder
         self.chosen = np.random.default_rng(seed)
@@ -113,6 +120,7 @@ class Lane(ABC):
                 self.tally.wrong.append(f"{self.place}: {error}")
             else:
                 shutil.rmtree(self.place)
+            self._tell(self.tally)
         return self.tally
 
     def _one_file(self, kills: int) -> None:
@@ -136,7 +144,11 @@ class Lane(ABC):
 
     @abstractmethod
     def check(self, found: Look) -> None:
-        """Compare a whole file with what is known of it."""
+        """Compare a healed file with what is known of it."""
+
+    @abstractmethod
+    def check_acknowledged(self, found: Look) -> None:
+        """Find in a file what was acknowledged before a kill."""
 
     # ---- steps
 
@@ -146,13 +158,17 @@ class Lane(ABC):
         self.roles.append(role)
         return role
 
-    def look_as_it_lies(self) -> Look:
-        """What a stock h5py finds right after a kill, before anybody healed it."""
+    def look_as_it_lies(self, *, writer_alive: bool = False) -> None:
+        """What a stock h5py finds right after a kill, before anybody healed it; and what is there with the journal."""
         found = look(self.path)
         self.tally.looks[found.state] += 1
         self._was_sealed |= found.state == "sealed"
         self.expect(found.state != "damaged", f"as it lay after a kill: {found.why}")
-        return found
+        if not writer_alive:
+            self.expect(found.state != "locked", "the dead hold it locked")
+            newest = judge(mulletdaq.open(self.path)) if self.path.exists() else Look("absent")
+            self.expect(newest.state != "damaged", f"with its journal, after a kill: {newest.why}")
+            self.check_acknowledged(newest)
 
     def look_healed(self) -> Look:
         """What it finds when all is well again: the newest commit, with everything acknowledged."""

@@ -1,8 +1,6 @@
 """The same blows against a writer that is plain h5py with ``flush()`` after each batch: what the journal is worth.
 
-python -m tests.faults.plain_h5py [KILLS] [LANES]
-
-The layout of the batches is the same; so are the reader and the judge.
+The layout of the batches is the same; so are the reader and the judge. ``python -m tests.faults.kill_storm`` runs it.
 """
 
 from __future__ import annotations
@@ -120,6 +118,9 @@ class Plain(Lane):
         """There is nothing to be expected of it."""
 
     def check(self, found: Look) -> None:
+        """As :meth:`finish`."""
+
+    def check_acknowledged(self, found: Look) -> None:
         """As :meth:`finish`."""
 
 

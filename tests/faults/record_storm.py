@@ -79,8 +79,13 @@ class Recordings(Lane):
                 self.expect(not rows, f"a run of {rows} rows is missing")
                 continue
             self.expect((run.first_row, run.next_row) == (0, rows), f"{run.next_row} of {rows} rows are accounted for")
-            known = self.known.get(stream_id, 0)
-            self.expect(run.rows >= known, f"{run.rows} rows are stored, {known} were known to be")
+        self.check_acknowledged(found)
+
+    def check_acknowledged(self, found: Look) -> None:
+        for stream_id, known in self.known.items():
+            run = found.run_of(stream_id)
+            stored = 0 if run is None else run.rows
+            self.expect(stored >= known, f"{stored} rows are stored, {known} were known to be")
 
     def recover(self) -> None:
         self.start("recover", self.path).await_end()

@@ -25,7 +25,7 @@ from .nursery import Nursery
 
 CHANNELS = [Channel("row", dtype="int64"), Channel("half", "V")]
 SESSION_CHANNELS = [Channel("row", dtype="int64"), Channel("session", dtype="int32")]
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 """How long to wait for what must happen; reached only when it does not."""
 
 _LARGEST_BLOCK = 100

@@ -41,7 +41,7 @@ def read(tmp_path: Path) -> Iterator[StartReader]:
 def test_readers_hammer_a_thousand_commits_and_none_is_torn(record: Callable[..., Recorded], read: StartReader) -> None:
     recorded = record(fsync="never", compression=None)  # a thousand of them, in little time
     path = recorded.path
-    gaps_s = {"h5py": 0.01, "mullet": 0.04, "h5dump": 0.2}
+    gaps_s = {"h5py": 0.02, "mullet": 0.06, "h5dump": 0.3}
     kinds = ["h5py", "h5py", "mullet", *(["h5dump"] if shutil.which("h5dump") else [])]
     before = applied_generations(path)
     readers = [read(how, path, gap_s=gaps_s[how]) for how in kinds]

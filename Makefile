@@ -2,7 +2,7 @@
 # make test   the same environment with the test extra, then every check
 # make check  the quick half: formatting, lint, types, import contracts
 # make soak   long storms, minutes to hours
-# make bench  speed beside limits and peers, a table each for ring and files
+# make bench  speed beside limits and peers, a table each for ring, journal and files
 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 VENV := $(CURDIR)/.venv
@@ -48,7 +48,10 @@ clean:
 soak: .venv/.installed-test
 	$(IN_VENV) python -m tests.ring.storm 100000000
 	$(IN_VENV) python tools/weaken_orderings.py
+	$(IN_VENV) python -m tests.faults.soak --seeds 10000
+	$(IN_VENV) python -m tests.faults.kill_storm 1000
 
 bench: .venv/.installed-test
 	$(IN_VENV) python benchmarks/ring.py
+	$(IN_VENV) python benchmarks/journal.py
 	$(IN_VENV) python benchmarks/hdf5.py

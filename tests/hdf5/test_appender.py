@@ -20,9 +20,11 @@ from mulletdaq.hdf5 import appender as appender_module
 from mulletdaq.hdf5.appender import ChunkedAppender, append_together
 from mulletdaq.hdf5.chunks import PackingThreads
 from mulletdaq.hdf5.filters import make_growing
+from mulletdaq.hdf5.journal import JournaledFile, undisturbed
 from mulletdaq.hdf5.options import Filters
 
-from .test_filters import COMPRESSIONS, LIBVER, any_values
+from .conftest import COMPRESSIONS
+from .test_filters import LIBVER, any_values
 
 ROWS = any_values("int32", (1000, 3))
 
@@ -290,3 +292,27 @@ def test_sizes_of_commits_do_not_show(sizes: list[int]) -> None:
             for name in ("many", "one")
         )
         assert many_chunks == one_chunks
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_through_the_journal(tmp_path: Path, compression: str | None) -> None:
+    """Commits, and appends that never were: rolled back, the appender goes on in the file of the last commit."""
+    path = tmp_path / "a.h5"
+    committed = 0
+    with JournaledFile(str(path)) as journal:
+        file = h5py.File(journal, "w", libver=LIBVER)
+        appender = ChunkedAppender(growing(file, compression=compression))
+        for end, kept in [(150, True), (170, False), (230, True), (480, False), (490, True), (500, True), (999, True)]:
+            with undisturbed():
+                appender.append(ROWS[committed:end])
+                if kept:
+                    journal.commit()
+                    committed = end
+                else:
+                    journal.rollback()
+                    file = h5py.File(journal, "r+", libver=LIBVER)
+                    appender.rebind(file["x"])
+            assert appender.rows == committed
+        file.close()
+    with h5py.File(path) as file:
+        assert np.array_equal(stored(file), ROWS[:999])

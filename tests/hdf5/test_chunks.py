@@ -123,6 +123,49 @@ def test_a_failing_compressor_is_told(threads: PackingThreads) -> None:
     assert len(target.written) == 4
 
 
+def test_no_collection_in_threads_that_others_wait_for() -> None:
+    """One that lets go of an HDF5 object would wait for h5py's lock, held by who waits for the thread: for ever."""
+    script = """
+        import gc
+        import h5py
+        from tests.hdf5.test_chunks import Target, chunks_for
+        from mulletdaq.hdf5.chunks import PackingThreads
+        from mulletdaq.hdf5.journal import undisturbed
+        class Ring:
+            pass
+        file = h5py.File("memory", "w", driver="core", backing_store=False)
+        file["x"] = 1
+        def compress(plain):
+            gc.collect()
+            return bytes(plain)
+        gc.disable()
+        for _ in range(3):
+            ring = Ring()
+            ring.itself, ring.dataset = ring, file["x"].id
+        del ring
+        target = Target()
+        with undisturbed():
+            PackingThreads(2).write(chunks_for(target, 10, compress))
+        before = len(h5py.h5f.get_obj_ids(file.id, h5py.h5f.OBJ_DATASET))
+        gc.collect()
+        print(len(target.written), before, len(h5py.h5f.get_obj_ids(file.id, h5py.h5f.OBJ_DATASET)))
+    """
+    assert run_python(script) == "10 3 0\n"
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_what_needs_h5py_is_packed_by_the_caller(threads: PackingThreads, count: int) -> None:
+    packed_by = set()
+
+    def compress(plain: Any) -> bytes:
+        packed_by.add(threading.get_ident())
+        return bytes(plain)
+
+    target = Target()
+    threads.write((chunk, Packer(False, compress, any_thread=False)) for chunk, _ in chunks_for(target, count))
+    assert packed_by == {threading.get_ident()} and len(target.written) == count
+
+
 def test_closed_threads_start_again(threads: PackingThreads) -> None:
     for _ in range(2):
         target = Target()

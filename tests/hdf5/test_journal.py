@@ -74,7 +74,7 @@ def test_rollback_forgets_and_the_next_commit_counts(path: Path) -> None:
         file["y"] = np.arange(100_000)
         journal.rollback()
         assert not file, "it was closed"
-        assert path.stat().st_size == journal.end
+        assert path.stat().st_size - journal.end in range(4096), "nothing of it stays, and no page is cut in two"
         file = opened(journal)
         assert set(file) == {"x"}
         file["z"] = 3

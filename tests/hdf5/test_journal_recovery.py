@@ -122,8 +122,13 @@ def test_file_gone_while_its_journal_has_commits(path: Path) -> None:
     crash(path, y=2)
     os.rename(path, path.with_name("b.h5"))
     with pytest.raises(errors.FileMissingError, match="1 commits of it"):
-        JournaledFile(path)
+        recover(path)
+    write(path, z=3)
+    assert read(path) == {"z": 3}
+    [aside] = path.parent.glob("a.h5-journal.orphan-*")
+    path.unlink()
     os.rename(path.with_name("b.h5"), path)
+    os.rename(aside, path.with_name("a.h5-journal"))
     recover(path)
     assert read(path) == {"x": 1, "y": 2}
 

@@ -22,7 +22,7 @@ from mulletdaq.hdf5 import HDF5Writer
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
 
-from .conftest import eventually, rows, stored_rows
+from .conftest import COMPRESSIONS, eventually, rows, stored_rows
 
 MakeRing = Callable[..., RingBuffer]
 PACKAGE_FOLDER = str(Path(mulletdaq.__path__[0]).parent)
@@ -240,7 +240,7 @@ def limit_file_size(pid: int, size: int | None) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
 
 
-@pytest.mark.parametrize("compression", ["gzip", "lzf", "zstd", None])
+@pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_full_disk_is_reported_once_and_writing_resumes(
     path: Path, make_ring: MakeRing, capfd: pytest.CaptureFixture[str], compression: Any
 ) -> None:

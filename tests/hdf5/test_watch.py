@@ -15,7 +15,11 @@ def told(*looks: WriterStatistics) -> list[str]:
 
 
 def filled(*fills: float) -> list[str]:
-    return told(*(WriterStatistics(path="a.h5", ring_fill=fill) for fill in fills))
+    lines: list[str] = []
+    watch = Watch(lines.append)
+    for fill in fills:
+        watch.look_at_fill("a.h5", fill)
+    return lines
 
 
 def test_ring_fill_is_told_at_three_quarters_and_nine_tenths() -> None:

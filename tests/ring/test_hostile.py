@@ -250,7 +250,7 @@ def attack(original: Path, first_seed: int, count: int, places: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=False,
     )
     last = original.with_name("last_seed").read_text()

@@ -9,7 +9,7 @@ from typing import Annotated
 from mulletdaq.cli.options import Json
 from mulletdaq.cli.output import print_json, print_lines, waiting
 from mulletdaq.cli.rings import is_ring, print_ring
-from mulletdaq.errors import FileFormatError, RingNotFoundError
+from mulletdaq.errors import FileFormatError, FileLockedError, RingNotFoundError
 from mulletdaq.extras import needs_extra
 
 with needs_extra("cli"):
@@ -59,6 +59,8 @@ def recover(
         print_json(asdict(recovery) | {"healthy": recovery.healthy})
     else:
         print_lines(recovery.lines())
+    if recovery.still_pending:
+        raise FileLockedError(f"another program reads {recovery.still_pending}; close it there, and recover again")
 
 
 def info(

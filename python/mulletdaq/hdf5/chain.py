@@ -1,4 +1,4 @@
-"""Files that continue one another, when readers held one too long: which is the last, and what the others hold."""
+"""Files that continue one another: which is the last, and what the others hold."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mulletdaq.hdf5.journal import undisturbed
 from mulletdaq.hdf5.ledger import Run, find_run
 from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.hdf5.storage import Storage
+from mulletdaq.hdf5.templates import following
 
 _CONTINUED_IN = "continued_in"
 _CONTINUES = "continues"
@@ -51,6 +52,16 @@ class Chain:
     storage: Storage
     earlier: dict[int, Earlier] = field(default_factory=dict)
     held: list[Storage] = field(default_factory=list)
+
+    @property
+    def pending(self) -> bool:
+        """Whether commits wait for readers to let go of a file."""
+        return bool(self.pending_paths)
+
+    @property
+    def pending_paths(self) -> list[str]:
+        """The files for which they wait."""
+        return [storage.path for storage in (*self.held, self.storage) if storage.pending]
 
     def apply(self) -> None:
         """Try again to bring waiting commits into their files.
@@ -94,20 +105,20 @@ def open_chain(path: str, stream_ids: list[int], open_storage: Callable[[str], S
     """
     chain = Chain(open_storage(path))
     try:
-        while (following := _following(chain.storage)) is not None:
+        while (name := _following(chain.storage)) is not None:
             _count(chain, stream_ids)
             before = chain.storage
-            before.close()
-            chain.storage = open_storage(following)
+            chain.storage = open_storage(name)
+            _let_go(chain, before)
             _name_predecessor(chain.storage, before)
     except BaseException:
-        chain.storage.close()
+        chain.close()
         raise
     return chain
 
 
-def continue_chain(chain: Chain, stream_ids: list[int], open_storage: Callable[[str], Storage]) -> None:
-    """End the last file of a chain, and begin the next under the first free number.
+def continue_chain(chain: Chain, template: str, stream_ids: list[int], open_storage: Callable[[str], Storage]) -> None:
+    """End the last file of a chain, and begin the next under the first free name of a template.
 
     Raises
     ------
@@ -115,18 +126,25 @@ def continue_chain(chain: Chain, stream_ids: list[int], open_storage: Callable[[
         If that is not possible; the chain is as it was.
     """
     before = chain.storage
-    following = _free_path(before.path)
+    name = following(template, before.path)
     with undisturbed():
-        set_attribute(before.file, _CONTINUED_IN, os.path.basename(following))
+        set_attribute(before.file, _CONTINUED_IN, os.path.basename(name))
         before.commit()
-    storage = open_storage(following)
+    storage = open_storage(name)
     _name_predecessor(storage, before)
     _count(chain, stream_ids)
     chain.storage = storage
-    chain.held.append(before)
+    _let_go(chain, before)
 
 
-def following_name(path: str) -> str | None:
+def _let_go(chain: Chain, before: Storage) -> None:
+    if before.pending:
+        chain.held.append(before)
+    else:
+        before.close()
+
+
+def following_name(path: str, *, adopt: bool = False) -> str | None:
     """The path of the file that continues one of ours; None if none does.
 
     Raises
@@ -134,7 +152,7 @@ def following_name(path: str) -> str | None:
     FileError
         If the file cannot be read.
     """
-    with open_for_reading(path) as file:
+    with open_for_reading(path, adopt=adopt) as file:
         return _following_of(file, path)
 
 
@@ -165,17 +183,6 @@ def _count(chain: Chain, stream_ids: list[int]) -> None:
             run = find_run(chain.storage.file, stream_id)
             if run is not None:
                 chain.earlier.setdefault(stream_id, Earlier()).add(run)
-
-
-def _free_path(path: str) -> str:
-    stem, suffix = os.path.splitext(path)
-    head, _, tail = stem.rpartition("_part")
-    number = 2
-    if head and tail.isdigit():
-        stem, number = head, int(tail) + 1
-    while os.path.lexists(candidate := f"{stem}_part{number}{suffix}"):
-        number += 1
-    return candidate
 
 
 __all__ = ["Chain", "Earlier", "continue_chain", "following_name", "open_chain"]

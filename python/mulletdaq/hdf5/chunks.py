@@ -13,6 +13,7 @@ from typing import Any
 
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.compressors import Packer
+from mulletdaq.hdf5.journal.guard import forbid_collection_in_this_thread
 
 with needs_extra("hdf5"):
     import numpy as np
@@ -80,7 +81,10 @@ class Chunk:
 
 
 class PackingThreads:
-    """Threads that pack chunks, shared by any number of datasets. They see bytes only, never an HDF5 object.
+    """Threads that pack chunks, shared by any number of datasets.
+
+    They see bytes only, never an HDF5 object: whoever waits for them may hold h5py's lock. May be used by several
+    threads at once, and after a fork.
 
     Parameters
     ----------
@@ -129,7 +133,7 @@ class PackingThreads:
             executor.shutdown()
 
     def _start(self, packer: Packer, rows: Any) -> Future[Any]:
-        if packer.compress is not None:
+        if packer.compress is not None and packer.any_thread:
             try:
                 return self._threads().submit(packer, rows)
             except RuntimeError:
@@ -140,7 +144,9 @@ class PackingThreads:
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._executor is None or self._pid != os.getpid():  # a forked child has none of its parent's threads
-            self._executor = ThreadPoolExecutor(self.count, thread_name_prefix="mulletdaq-packing")
+            self._executor = ThreadPoolExecutor(
+                self.count, "mulletdaq-packing", initializer=forbid_collection_in_this_thread
+            )
             self._pid = os.getpid()
         return self._executor
 

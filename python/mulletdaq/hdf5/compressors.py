@@ -73,10 +73,13 @@ class Packer:
         Whether the bytes are shuffled first.
     compress
         From an array of bytes to, mostly, fewer bytes; None leaves them as they are.
+    any_thread
+        Whether it works without h5py's lock, which the thread that uses the file may hold.
     """
 
     shuffle: bool
     compress: Callable[[Any], Any] | None
+    any_thread: bool = True
 
     @property
     def all_filters(self) -> int:
@@ -86,7 +89,7 @@ class Packer:
     def __call__(self, rows: Any) -> Any:
         """The rows of one whole chunk as they stand in the file, all filters applied.
 
-        Where nothing is to be done this is a view of ``rows``. Safe for use by several threads.
+        Where nothing is to be done this is a view of ``rows``. Safe for use by several threads at once.
         """
         plain = shuffled(rows) if self.shuffle else _as_bytes(rows)
         return plain if self.compress is None else self.compress(plain)
@@ -112,7 +115,7 @@ def packer_of(dataset: Any) -> Packer:
     if rest == [_DEFLATE]:
         return Packer(shuffle, Deflater(filters[-1][2][0]))
     if rest == [_LZF]:
-        return Packer(shuffle, _lzf)
+        return Packer(shuffle, _lzf, any_thread=_lzf_function() is not None)
     if rest == [_ZSTD]:
         load_zstd_filter()
         return Packer(shuffle, partial(_zstd, level=filters[-1][2][0]))
@@ -207,7 +210,7 @@ def _lzf_function() -> Any:
 
 
 def _lzf_through_h5py(plain: Any) -> bytes:
-    """The same through h5py's filter, on a file in memory: there no disk can be full. One thread at a time."""
+    """The same through h5py's filter, on a file in memory: there no disk can be full. Needs h5py's lock."""
     import h5py
 
     name = f"lzf-{threading.get_ident()}"  # HDF5 takes two files in memory of one name for one file

@@ -10,11 +10,17 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-try:
-    from isal import igzip_lib
-    from zlib_ng import zlib_ng
-except ImportError:  # no wheels for this platform: the standard library makes the same kind of stream, slower
-    igzip_lib = zlib_ng = None
+
+def _engines() -> tuple[Any, Any]:
+    try:
+        from isal import igzip_lib
+        from zlib_ng import zlib_ng
+    except ImportError:  # no wheels for this platform: the standard library makes the same kind of stream, slower
+        return None, None
+    return igzip_lib, zlib_ng
+
+
+igzip_lib, zlib_ng = _engines()
 
 # ISA-L's level 2 with the second smallest of its larger tables: on noisy signals 0.93 to 1.0 of zlib level 4's ratio.
 # Level 1 gives up to 1 % of that for nothing, level 3 is slower by half and more, larger tables lose some ratio.

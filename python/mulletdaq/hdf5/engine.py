@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from mulletdaq.errors import FileFormatError, FileWriteError, MulletError, RingError, WriterError
+from mulletdaq.errors import FileError, FileFormatError, FileWriteError, MulletError, RingError, WriterError
 from mulletdaq.hdf5.batch_table import BatchTable
 from mulletdaq.hdf5.chain import Earlier, continue_chain, open_chain
 from mulletdaq.hdf5.journal import JournalStatistics, undisturbed
@@ -17,6 +17,7 @@ from mulletdaq.hdf5.options import EngineOptions
 from mulletdaq.hdf5.statistics import WriterStatistics
 from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line
 from mulletdaq.hdf5.stream import Stream
+from mulletdaq.hdf5.templates import escaped
 
 _ALL_ROWS = 1 << 62
 _LEAST_PAGES = 44
@@ -26,6 +27,13 @@ _PAGES_A_DATASET = 2.5
 
 class Engine:
     """Brings rings into a file, one commit after the other.
+
+    Attributes
+    ----------
+    commits
+        How many were made.
+    rotation_error
+        Why no other file can be begun, though it is time; empty otherwise.
 
     Raises
     ------
@@ -45,6 +53,7 @@ class Engine:
         self._last_commit_ns = 0
         self._next_due = time.monotonic() + options.flush_interval_s
         self._broken = False
+        self.rotation_error = ""
         self._streams: list[Stream] = []
         try:
             for name, ring in options.rings.items():
@@ -66,9 +75,29 @@ class Engine:
         return self._chain.storage.path
 
     @property
+    def held(self) -> bool:
+        """Whether readers hold a file that this one continues."""
+        return bool(self._chain.held)
+
+    @property
+    def set_aside(self) -> str:
+        """New name of a journal that lay here, of a file that is gone; empty if there was none."""
+        return self._chain.storage.set_aside
+
+    @property
     def pending(self) -> bool:
         """Whether commits wait for readers to let go of the file."""
-        return self._chain.storage.pending or bool(self._chain.held)
+        return self._chain.pending
+
+    @property
+    def pending_paths(self) -> list[str]:
+        """The files for which they wait."""
+        return self._chain.pending_paths
+
+    @property
+    def ring_fill(self) -> float:
+        """Share of the fullest ring that is not in the file, 0 to 1."""
+        return max((stream.ring_fill for stream in self._living_streams()), default=0.0)
 
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""
@@ -98,10 +127,12 @@ class Engine:
             again.
         """
         began_ns = time.time_ns()
-        self._next_due = max(self._next_due + self.options.flush_interval_s, time.monotonic())
+        now, interval_s = time.monotonic(), self.options.flush_interval_s
+        self._next_due = min(max(self._next_due + interval_s, now), now + interval_s)
         with undisturbed():
             if self._broken:
                 self._roll_back()
+            self._rotate_if_due()
             self._collect(until)
             if not self._unwritten():
                 self._persisted_until_ns = self._began_ns = began_ns
@@ -130,24 +161,6 @@ class Engine:
                 self._chain.apply()
             except FileWriteError:
                 self._broken = True  # the next commit tells
-
-    def rotate_if_full(self) -> bool:
-        """Go on in another file when readers have held this one too long; whether it did.
-
-        Raises
-        ------
-        FileWriteError
-            If no other file can be made; the present one goes on.
-        """
-        if not self._chain.storage.full or self._broken:
-            return False
-        with undisturbed(), self._write_errors():
-            continue_chain(self._chain, self._stream_ids, self._open_storage)
-            self._look_up_earlier()
-            self._bind_ledgers()
-            for stream in self._streams:
-                stream.move(self._chain.storage.file, self._losses, self._table)
-        return True
 
     def drain(self, rows: Mapping[str, int], timeout_s: float | None = None) -> None:
         """Commit until every stream has its row of ``rows``, or nothing more is there.
@@ -222,7 +235,7 @@ class Engine:
             file_bytes=self._chain.storage.size_bytes,
             last_commit_ns=self._last_commit_ns,
             persisted_until_ns=self._persisted_until_ns,
-            ring_fill=max((stream.ring_fill for stream in self._living_streams()), default=0.0),
+            ring_fill=self.ring_fill,
             path=self.path,
             pending_commits=journal.pending_commits,
             apply_lag_s=journal.apply_lag_s,
@@ -307,10 +320,36 @@ class Engine:
             self._committed()
         return stands
 
+    def _rotate_if_due(self) -> None:
+        """Go on in another file when this one is full; in this one as long as no other can be made."""
+        if not self._rotation_due() or not (self._notes or any(stream.waiting for stream in self._living_streams())):
+            return
+        try:
+            with self._write_errors():
+                template = self.options.template or escaped(self.options.path)
+                continue_chain(self._chain, template, self._stream_ids, self._open_storage)
+                self._look_up_earlier()
+                self._bind_ledgers()
+                for stream in self._streams:
+                    stream.move(self._chain.storage.file, self._losses, self._table)
+            self.rotation_error = ""
+        except FileError as error:
+            self.rotation_error = str(error)
+
+    def _rotation_due(self) -> bool:
+        storage, rotation = self._chain.storage, self.options.rotation
+        rows = max((stream.rows_in_file for stream in self._streams), default=0)
+        if storage.full or rows >= (rotation.rows or math.inf):
+            return True
+        large = storage.size_bytes >= (rotation.megabytes or math.inf) * (1 << 20)
+        old = time.time() - storage.begun_s >= (rotation.seconds or math.inf)
+        return rows > 0 and (large or old)
+
     def _collect(self, until: Mapping[str, int] | None) -> None:
+        rows = None if self.rotation_error else self.options.rotation.rows
         for stream in self._living_streams():
             try:
-                stream.collect(None if until is None else until.get(stream.name, 0))
+                stream.collect(None if until is None else until.get(stream.name, 0), rows)
             except MulletError as error:
                 stream.failure = error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from mulletdaq.errors import FileError, FileWriteError
+from mulletdaq.errors import FileWriteError
 from mulletdaq.hdf5.engine import Engine
 from mulletdaq.hdf5.messages import Link, Outcome, Request
 from mulletdaq.hdf5.options import EngineOptions
@@ -26,6 +26,8 @@ def run_engine(options: EngineOptions, link: Link, tell_ready: Callable[[WriterS
         If it cannot be opened.
     """
     engine = Engine(options)
+    if engine.set_aside:
+        link.report(f"the journal of an earlier {options.path}, which is gone, is kept as {engine.set_aside}")
     try:
         tell_ready(engine.statistics())
         return CommitLoop(engine, link).run()
@@ -73,6 +75,7 @@ class CommitLoop:
             self._engine.annotate(request.note)
             return
         failure: Exception | None = None
+        self._look_at_fill()
         try:
             self._engine.drain(request.rows)
         except Exception as error:
@@ -90,11 +93,18 @@ class CommitLoop:
             self._engine.close()
         except Exception as error:
             return outcome if isinstance(outcome, Exception) else error
-        if self._engine.pending:
-            self._link.report(
-                f"another program still reads {self._engine.path}; what it keeps from the file is safe in the journal "
-                f"beside it: mullet recover {self._engine.path} finishes when it is closed there"
-            )
+        reason = self._engine.journal_statistics().apply_error
+        for path in self._engine.pending_paths:
+            if path != self._engine.path or not reason:
+                self._link.report(
+                    f"another program still reads {path}; what it keeps from the file is safe in the journal beside "
+                    f"it: mullet recover {path} finishes when it is closed there"
+                )
+            elif not isinstance(outcome, Exception):
+                outcome = FileWriteError(
+                    f"not everything could be brought into {path}: {reason}; "
+                    f"what is missing is safe in the journal beside it: mullet recover {path} brings it in"
+                )
         return outcome
 
     def _drain_unasked(self) -> None:
@@ -110,6 +120,8 @@ class CommitLoop:
             self._link.report(str(outcome))
 
     def _commit(self) -> None:
+        path = self._engine.path
+        self._look_at_fill()
         try:
             self._engine.commit()
         except FileWriteError as error:
@@ -120,24 +132,22 @@ class CommitLoop:
             if self._failing:
                 self._link.report(f"writing {self._engine.path} works again")
             self._failing = False
-            self._rotate()
+            self._tell_of_rotation(path)
         for failure in self._engine.failures():
             if id(failure) not in self._reported:
                 self._reported.add(id(failure))
                 self._link.report(str(failure))
 
-    def _rotate(self) -> None:
-        path = self._engine.path
-        try:
-            if self._engine.rotate_if_full():
-                self._link.report(
-                    f"readers have held {path} for too long; the recording goes on in {self._engine.path}"
-                )
-            self._rotation_failing = False
-        except FileError as error:
-            if not self._rotation_failing:
-                self._link.report(f"readers hold {path}, and no other file can be begun: {error}; its journal grows on")
-            self._rotation_failing = True
+    def _look_at_fill(self) -> None:
+        self._watch.look_at_fill(self._engine.path, self._engine.ring_fill)
+
+    def _tell_of_rotation(self, before: str) -> None:
+        if self._engine.path != before and self._engine.held:
+            self._link.report(f"readers have held {before} for too long; the recording goes on in {self._engine.path}")
+        error = self._engine.rotation_error
+        if error and not self._rotation_failing:
+            self._link.report(f"it is time for another file, and none can be begun: {error}; {before} goes on")
+        self._rotation_failing = bool(error)
 
     def _publish(self) -> None:
         now = time.monotonic()

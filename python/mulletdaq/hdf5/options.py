@@ -54,6 +54,38 @@ def _check_known(name: str, value: str | None, known: tuple[str | None, ...]) ->
 
 
 @dataclass(frozen=True)
+class Rotation:
+    """When to go on in another file; never while a file holds no rows.
+
+    Attributes
+    ----------
+    rows
+        Once a stream has so many rows in the file: exactly that many.
+    megabytes
+        Once the file has this size, in 1,048,576 bytes; it can be passed by one commit.
+    seconds
+        Once the file is that old.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not above zero.
+    """
+
+    rows: int | None = None
+    megabytes: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "megabytes", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"rotate_{name}={value!r} must be a positive number, or None")
+        if self.rows is not None and self.rows != int(self.rows):
+            raise ValueError(f"rotate_rows={self.rows!r} must be a whole number")
+
+
+@dataclass(frozen=True)
 class RingAddress:
     """Where a ring lies and which one it must be."""
 
@@ -68,7 +100,12 @@ class EngineOptions:
     Attributes
     ----------
     path
-        The file, absolute.
+        The file, absolute; the first of several.
+    template
+        What names the others, as :func:`mulletdaq.hdf5.templates.fill` made it; the path with its braces doubled when
+        there is no index in it.
+    rotation
+        When they begin.
     rings
         The rings by stream; a file's only stream may be called ``""``.
     metadata
@@ -101,6 +138,8 @@ class EngineOptions:
     journal_limit_bytes: int = 256 << 20
     drain_timeout_s: float | None = None
     lock_timeout_s: float = 3.0
+    template: str = ""
+    rotation: Rotation = field(default_factory=Rotation)
 
     def __post_init__(self) -> None:
         _check_known("layout", self.layout, LAYOUTS)
@@ -119,4 +158,4 @@ class EngineOptions:
         return Filters(self.compression, self.chunk_rows)
 
 
-__all__ = ["COMPRESSIONS", "FSYNC", "LAYOUTS", "EngineOptions", "Filters", "RingAddress"]
+__all__ = ["COMPRESSIONS", "FSYNC", "LAYOUTS", "EngineOptions", "Filters", "RingAddress", "Rotation"]

@@ -10,6 +10,7 @@ from typing import Any
 from mulletdaq.errors import FileError, FileFormatError, MissingExtraError
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.compressors import load_zstd_filter
+from mulletdaq.hdf5.journal.guard import undisturbed
 from mulletdaq.hdf5.journal.layout import SIGNATURE
 from mulletdaq.hdf5.journal.reader import LOCK_TIMEOUT_S, OverlayFile
 from mulletdaq.hdf5.storage import check_ours, check_regular, explained, one_line
@@ -38,7 +39,8 @@ class _OverlaidFile(h5py.File):  # type: ignore[misc]
         FileError
             If something could not be read: HDF5 then saw zeros in its place.
         """
-        super().close()
+        with undisturbed():
+            super().close()
         overlay = getattr(self, "_overlay", None)
         if overlay is not None:
             overlay.close()
@@ -69,14 +71,18 @@ def open(path: str | os.PathLike[str], *, lock_timeout_s: float = LOCK_TIMEOUT_S
     FileMissingError, FileFormatError, FileLockedError
         If it is not there, not HDF5, damaged, or open for writing in another program than mulletdaq.
     """
-    name = os.fspath(path)
+    return _open(os.fspath(path), lock_timeout_s, adopt=False)
+
+
+def _open(name: str, lock_timeout_s: float, *, adopt: bool) -> Any:
     with suppress(MissingExtraError):  # most files do without
         load_zstd_filter()
     with explained(name, writing=False):
         check_regular(name)
-        overlay = OverlayFile(name, lock_timeout_s=lock_timeout_s)
+        overlay = OverlayFile(name, adopt=adopt, lock_timeout_s=lock_timeout_s)
         try:
-            file = _open_over(overlay)
+            with undisturbed():  # HDF5 calls into Python, where Ctrl-C would crash it
+                file = _open_over(overlay)
         except BaseException:
             overlay.close()
             raise
@@ -91,19 +97,24 @@ def _open_over(overlay: OverlayFile) -> Any:
     if overlay.pending_commits:
         return _OverlaidFile(overlay)
     # With nothing to lay over, HDF5 itself reads faster. It takes its own lock before the overlay's is let go.
-    return h5py.File(overlay.path, "r", locking=True)
+    return h5py.File(overlay.path, "r", locking=overlay.locked)
 
 
 @contextmanager
-def open_for_reading(path: str) -> Iterator[Any]:
+def open_for_reading(path: str, *, adopt: bool = False) -> Iterator[Any]:
     """A file of ours, opened read-only at its newest commit.
+
+    Parameters
+    ----------
+    adopt
+        Take a journal though the file was copied, or changed by others since.
 
     Raises
     ------
     FileMissingError, FileFormatError, FileVersionError, FileLockedError
         If it is not there, not one of ours, too new, or open for writing in another program.
     """
-    file = open(path)
+    file = _open(path, LOCK_TIMEOUT_S, adopt=adopt)
     with file:
         try:
             check_ours(file, path)

@@ -110,9 +110,19 @@ class Storage:
                 raise
 
     @property
+    def set_aside(self) -> str:
+        """New name of a journal that lay at the path, of a file that is gone; empty if there was none."""
+        return self._journal.set_aside
+
+    @property
     def size_bytes(self) -> int:
         """Size of the file as of the last commit."""
         return self._journal.end
+
+    @property
+    def begun_s(self) -> float:
+        """When the file was made, in s since the Unix epoch."""
+        return self._begun_ns / 1e9
 
     @property
     def pending(self) -> bool:
@@ -190,12 +200,14 @@ class Storage:
                 self.file = h5py.File(self._journal, "w", libver=LIBVER)
                 _make_skeleton(self.file, self._creator, self._metadata)
                 self._journal.commit()
+                self._begun_ns = get_integer(self.file, "start_ns")
                 return
             self._journal.seek(0)
             if self._journal.read(len(SIGNATURE)) != SIGNATURE:
                 raise FileFormatError(f"{self.path} is not an HDF5 file; choose another path")
             self.file = h5py.File(self._journal, "r+", libver=LIBVER)
             check_ours(self.file, self.path)
+            self._begun_ns = get_integer(self.file, "start_ns")
 
 
 def check_regular(path: str) -> None:

@@ -184,8 +184,20 @@ class Stream:
         """Bytes of the rows read and not yet written."""
         return sum(batch.nbytes for batch in self._pending)
 
-    def collect(self, until_row: int | None) -> None:
+    @property
+    def rows_in_file(self) -> int:
+        """Rows of this stream in the file being written, as of the last commit."""
+        return 0 if self._run is None else self._run.rows
+
+    def collect(self, until_row: int | None, file_rows: int | None = None) -> None:
         """Read new rows into memory, up to ``until_row`` or a batch's bound; nothing while some are unwritten.
+
+        Parameters
+        ----------
+        until_row
+            The row before which to stop; the end of the ring when None.
+        file_rows
+            How many rows the file may have; any number when None.
 
         Raises
         ------
@@ -196,6 +208,9 @@ class Stream:
         """
         if self.unwritten or not self._learn_content():
             return
+        if file_rows is not None:
+            end = self._cursor.row + file_rows - self.rows_in_file
+            until_row = end if until_row is None else min(until_row, end)
         until_row = self._stop_row(until_row)
         collected = 0
         while collected < MAX_BATCH_BYTES and (until_row is None or self._cursor.row < until_row):

@@ -27,22 +27,21 @@ class Watch:
         self._apply_error = ""
 
     def look(self, statistics: WriterStatistics) -> None:
-        """Compare with the last look."""
-        self._look_at_fill(statistics)
+        """Compare with the last look, all but the fill."""
         self._look_at_readers(statistics)
         self._look_at_applying(statistics)
 
-    def _look_at_fill(self, statistics: WriterStatistics) -> None:
-        fill = statistics.ring_fill
+    def look_at_fill(self, path: str, fill: float) -> None:
+        """Look at the fullest ring, as it is before a commit: after it there is nothing to be seen."""
         level = max((level for level in _FILL_LEVELS if fill >= level), default=0.0)
         if level > self._fill_level:
             self._report(
-                f"the ring of {statistics.path} is {fill:.0%} full of rows that are not in the file; "
+                f"the ring of {path} is {fill:.0%} full of rows that are not in the file; "
                 "a larger ring, or a faster disk, keeps them from being lost"
             )
             self._fill_level = level
         elif fill < _FILL_CALM and self._fill_level:
-            self._report(f"the ring of {statistics.path} is {fill:.0%} full again")
+            self._report(f"the ring of {path} is {fill:.0%} full again")
             self._fill_level = 0.0
 
     def _look_at_readers(self, statistics: WriterStatistics) -> None:

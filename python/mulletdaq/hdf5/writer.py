@@ -15,9 +15,10 @@ from mulletdaq.errors import RingError, WriterError
 from mulletdaq.hdf5.attributes import plain_metadata
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.naming import check_stream_name
-from mulletdaq.hdf5.options import EngineOptions, RingAddress
+from mulletdaq.hdf5.options import EngineOptions, RingAddress, Rotation
 from mulletdaq.hdf5.service import Service, ThreadService
 from mulletdaq.hdf5.statistics import WriterStatistics
+from mulletdaq.hdf5.templates import at, fill
 from mulletdaq.ring import RingBuffer
 
 _ALIVE_POLL_S = 0.05
@@ -32,7 +33,8 @@ class HDF5Writer:
     Parameters
     ----------
     path
-        The file.
+        The file; may hold ``{start:%Y%m%dT%H%M%S}`` (UTC), ``{stream}`` and ``{index}``, where the first of several
+        files has index 1.
     ring
         A ring, or rings by stream name; with names the batches of each stream lie in a group of that name.
         Statistics and ``rows`` call the stream of a bare ring ``""``.
@@ -59,6 +61,11 @@ class HDF5Writer:
     journal_limit_mb
         How much may wait in the journal, in 1,048,576 bytes, while readers hold the file and never let go; beyond it
         the writer goes on in another file, ``NAME_part2.h5``, and says so.
+    rotate_rows, rotate_mb, rotate_s
+        Go on in another file once this one has so many rows of a stream (exactly), so many times 1,048,576 bytes, or
+        is so many seconds old: the next ``{index}``, or ``NAME_part2.h5``. No row is lost or doubled at the seam.
+    first_path
+        Path of the first file, if ``path`` names only those that follow.
     creator
         Text of a new file's ``creator`` attribute, ``mulletdaq`` and its version by default.
 
@@ -92,15 +99,22 @@ class HDF5Writer:
         drain_timeout_s: float | None = None,
         poll_interval_s: float = 0.02,
         journal_limit_mb: float = 256,
+        rotate_rows: int | None = None,
+        rotate_mb: float | None = None,
+        rotate_s: float | None = None,
+        first_path: str | os.PathLike[str] | None = None,
         creator: str | None = None,
     ) -> None:
         if run_in not in ("process", "thread"):
             raise ValueError(f"run_in={run_in!r} is not known; choose 'process' or 'thread'")
         self._rings = dict(ring) if isinstance(ring, Mapping) else {"": ring}
         _check_streams(self._rings, named=isinstance(ring, Mapping))
-        self.path = os.path.abspath(os.fspath(path))
+        template = fill(os.path.abspath(os.fspath(path)), stream=_stream_of(self._rings))
+        self.path = at(template, 1) if first_path is None else os.path.abspath(os.fspath(first_path))
         self._options = EngineOptions(
             path=self.path,
+            template=template,
+            rotation=Rotation(rotate_rows, rotate_mb, rotate_s),
             rings={name: RingAddress(os.path.abspath(one.path), one.stream_id) for name, one in self._rings.items()},
             flush_interval_s=flush_interval_s,
             layout=layout,
@@ -271,6 +285,14 @@ class HDF5Writer:
         finally:
             engine.close()
         return self._latest
+
+
+def _stream_of(rings: Mapping[str, RingBuffer]) -> str | None:
+    """What ``{stream}`` stands for: the only stream's name, or that of a bare ring's file."""
+    if len(rings) != 1:
+        return None
+    [(name, ring)] = rings.items()
+    return name or os.path.basename(ring.path).removesuffix(".ring")
 
 
 def _check_streams(rings: Mapping[str, RingBuffer], *, named: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from mulletdaq.errors import FileError, RecordingError, RingError, RingNotFoundError
 from mulletdaq.hdf5 import HDF5Writer
 from mulletdaq.hdf5.reading import open_for_reading
+from mulletdaq.hdf5.templates import escaped
 from mulletdaq.recording.output import Mode
 from mulletdaq.ring import RingBuffer, output_rings, ring_path
 
@@ -111,14 +112,15 @@ def uncommitted_rows(ring: RingBuffer) -> int:
     if ring.content == "none":
         return 0
     with ring.cursor(max(ring.read_tail, ring.oldest)) as cursor:
-        return cursor.lag_rows
+        first = cursor.read(1)
+        return 0 if first is None else cursor.lag_rows + 1
 
 
 def _write_out(path: str, rings: Mapping[str, RingBuffer], writer_options: Mapping[str, Any]) -> None:
     named = {stream: ring for stream, ring in rings.items() if stream}
     saved = 0
     for group in ([rings[""]] if "" in rings else []) + ([named] if named else []):
-        writer = HDF5Writer(path, group, run_in="thread", **writer_options)
+        writer = HDF5Writer(**{"path": escaped(path), **writer_options}, ring=group, first_path=path, run_in="thread")
         writer.start()
         before = writer.statistics().rows_persisted
         saved += writer.stop().rows_persisted - before

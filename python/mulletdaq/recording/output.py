@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
-from string import Formatter
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from mulletdaq.errors import OutputExistsError, RecordingError
+from mulletdaq.hdf5.templates import fill, first_free, last_there
 
 Mode: TypeAlias = Literal["x", "a"]
 """``"x"``: a new file. ``"a"``: a new run in an existing one, or a new file."""
 
 
-def output_path(template: str | os.PathLike[str], start: datetime | None = None) -> str:
-    """Fill in ``{start:%Y%m%dT%H%M%S}`` (UTC); any other field is refused.
+def output_path(
+    template: str | os.PathLike[str], mode: str = "x", *, start: datetime | None = None, stream: str | None = None
+) -> tuple[str, str]:
+    """Fill in ``{start:%Y%m%dT%H%M%S}`` (UTC), ``{stream}`` if there is one, and ``{index}``.
 
     Returns
     -------
-    str
-        An absolute path.
+    path
+        Where the recording begins, absolute. Of several by index: in mode ``"x"`` the first that is free, in mode
+        ``"a"`` the last that is there.
+    filled
+        What names the files that follow.
 
     Raises
     ------
     RecordingError
-        If the template has another field, or does not end in a file's name.
+        If the template has another field, a value would lead elsewhere, or it does not end in a file's name.
     """
-    text = os.fspath(template)
-    start = start or datetime.now(UTC)
     try:
-        fields = [(field, spec) for _, field, spec, _ in Formatter().parse(text) if field is not None]
-        unknown = [field for field, _ in fields if field != "start"]
-        if unknown:
-            raise RecordingError(f"{text}: the only field a path may hold is {{start:%Y…}}, not {{{unknown[0]}}}")
-        path = text.format(start=start) if fields else text
+        filled = fill(os.path.abspath(os.fspath(template)) + _lost_slash(template), start=start, stream=stream)
+        return (last_there(filled) if mode == "a" else first_free(filled)), filled
     except (ValueError, IndexError, KeyError) as error:
-        raise RecordingError(f"{text}: not a usable path template ({error})") from error
-    if any(os.sep in start.strftime(spec or "") for _, spec in fields):
-        raise RecordingError(f"{text}: the time's format must not hold a {os.sep}")
-    if not os.path.basename(path) or "\0" in path:
-        raise RecordingError(f"{text!r} does not name a file")
-    return os.path.abspath(path)
+        raise RecordingError(f"not a usable path: {error}") from error
+
+
+def _lost_slash(template: str | os.PathLike[str]) -> str:
+    """``abspath`` drops the slash that says that a folder is meant."""
+    return os.sep if os.fspath(template).endswith(os.sep) else ""
 
 
 def check_mode(path: str, mode: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from mulletdaq.errors import FileMissingError, RecordingError, RingError
+from mulletdaq.errors import FileFormatError, FileMissingError, RecordingError, RingError
 from mulletdaq.hdf5.chain import following_name
 from mulletdaq.hdf5.journal.recovery import Recovery, recover
 from mulletdaq.recording.orphans import clear_orphans, uncommitted_rows
@@ -37,6 +37,11 @@ class RecordingRecovery:
     def healthy(self) -> bool:
         """Whether there was nothing to do."""
         return not self.rows and all(one.found.state == "none" for one in self.files.values())
+
+    @property
+    def still_pending(self) -> str:
+        """The first file whose commits still wait for a reader; empty when all is done."""
+        return next((path for path, one in self.files.items() if one.pending_commits), "")
 
     def lines(self) -> list[str]:
         """What was done, in words."""
@@ -96,12 +101,19 @@ def recover_recording(path: str, *, adopt: bool = False, dry_run: bool = False) 
             if following == path and not rows:
                 raise
             break
-        following = None if files[following].discarded else following_name(following)
+        following = None if files[following].discarded else _following(following, adopt=adopt)
     if rows and not dry_run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what was saved is in the lines
             clear_orphans(path, "a", {})
     return RecordingRecovery(files, rows, dry_run)
+
+
+def _following(path: str, *, adopt: bool) -> str | None:
+    """The file that continues this one; None for a file that is no recording."""
+    with suppress(FileFormatError):
+        return following_name(path, adopt=adopt)
+    return None
 
 
 def _rows_in_rings(path: str) -> Iterator[tuple[str, int]]:

@@ -49,6 +49,9 @@ def record(
     checksum: bool = False,
     drain_timeout_s: float | None = None,
     journal_limit_mb: float = 256,
+    rotate_rows: int | None = None,
+    rotate_mb: float | None = None,
+    rotate_s: float | None = None,
     creator: str | None = None,
 ) -> Recording:
     """Record into an HDF5 file.
@@ -56,7 +59,8 @@ def record(
     Parameters
     ----------
     path
-        The file; may hold ``{start:%Y%m%dT%H%M%S}`` (UTC).
+        The file; may hold ``{start:%Y%m%dT%H%M%S}`` (UTC), ``{index}`` (the first that is free), and ``{stream}`` if
+        there is one stream with a name.
     channels
         Name to unit or :class:`Channel`, or a list of channels.
     streams
@@ -80,7 +84,7 @@ def record(
         Give the ring's frames a CRC32C, checked before they are written to the file.
     drain_timeout_s
         How long the end may take to bring everything to the file; None waits for it.
-    journal_limit_mb
+    journal_limit_mb, rotate_rows, rotate_mb, rotate_s
         As for :class:`HDF5Writer`.
     creator
         Text of a new file's ``creator`` attribute.
@@ -105,12 +109,18 @@ def record(
         raise TypeError("streams is empty; a recording needs at least one stream")
     check_policy(on_full, None)
     rounded_capacity(ring_capacity_mb, None)
+    only_stream = next(iter(by_stream)) if len(by_stream) == 1 and "" not in by_stream else None
+    first_path, template = output_path(path, mode, stream=only_stream)
     recording = Recording(
-        output_path(path),
+        first_path,
         {name: tuple(normalize_channels(given or {})) for name, given in by_stream.items()},
         mode=mode,
         ring_options={"capacity_mb": ring_capacity_mb, "on_full": on_full, "checksum": checksum},
         writer_options={
+            "path": template,
+            "rotate_rows": rotate_rows,
+            "rotate_mb": rotate_mb,
+            "rotate_s": rotate_s,
             "flush_interval_s": flush_interval_s,
             "layout": layout,
             "compression": compression,
@@ -194,7 +204,7 @@ class Recording:
         for name, channels in self._channels.items():
             self._streams[name] = StreamRecording(name, names[name], channels, **self._ring_options)
         rings = {name: stream.ring for name, stream in self._streams.items()}
-        self._writer = HDF5Writer(self.path, rings.get("", rings), **self._writer_options)
+        self._writer = HDF5Writer(ring=rings.get("", rings), first_path=self.path, **self._writer_options)
         self._writer.start()
         only = self._streams.get("")
         if only is not None:

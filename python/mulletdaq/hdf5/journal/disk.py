@@ -49,10 +49,13 @@ def create(path: str, mode: int) -> int:
 
 
 def _regular(fd: int, path: str) -> int:
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    raise OSError(errno.EINVAL, "not a regular file", path)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)  # noqa: TRY301
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def close(fd: int) -> None:
@@ -159,6 +162,11 @@ def lock(fd: int, *, exclusive: bool) -> bool:
 def size(fd: int) -> int:
     """Bytes of an open file."""
     return os.fstat(fd).st_size
+
+
+def name_count(fd: int) -> int:
+    """How many names an open file has."""
+    return os.fstat(fd).st_nlink
 
 
 def fingerprint(fd: int) -> tuple[int, int]:

@@ -11,9 +11,17 @@ from mulletdaq.errors import FileError, FileWriteError
 from mulletdaq.hdf5.journal import disk
 from mulletdaq.hdf5.journal.apply import Applier
 from mulletdaq.hdf5.journal.guard import close_files_over, flush_files_over, undisturbed
-from mulletdaq.hdf5.journal.layout import PAGE_BYTES
 from mulletdaq.hdf5.journal.lifetime import keep_track
-from mulletdaq.hdf5.journal.opening import Place, check_file, explained, fresh_header, lock_journal, open_file
+from mulletdaq.hdf5.journal.opening import (
+    Place,
+    begins_as_hdf5,
+    check_file,
+    explained,
+    fresh_header,
+    leave_nothing_new,
+    lock_journal,
+    open_file,
+)
 from mulletdaq.hdf5.journal.statistics import JournalStatistics
 from mulletdaq.hdf5.journal.transaction import Transaction
 
@@ -57,12 +65,6 @@ class JournaledFile(Transaction):
     Not to be used by several threads at once, but from any. A forked child has nothing of it.
     Where signal handlers may raise, as for Ctrl-C in a main thread, use the ``h5py.File`` inside
     :func:`~mulletdaq.hdf5.journal.undisturbed`.
-
-    Examples
-    --------
-    >>> with JournaledFile("a.h5") as journal, h5py.File(journal, "w" if journal.created else "r+") as file:
-    ...     file["x"] = 1
-    ...     journal.commit()
     """
 
     def __init__(
@@ -74,22 +76,23 @@ class JournaledFile(Transaction):
         limit_bytes: int = LIMIT_BYTES,
         lock_timeout_s: float = 0.0,
     ) -> None:
-        super().__init__(durable=fsync == "commit")
+        super().__init__(os.fspath(path), durable=fsync == "commit")
         if fsync not in ("commit", "never"):
             raise ValueError(f"fsync={fsync!r} is not known; choose 'commit' or 'never'")
-        self.path = os.fspath(path)
         self.limit_bytes = limit_bytes
         self._place = Place.of(path)
         self._commits = self._pages = self._recovered_commits = 0
-        self._published = False
+        self._published = self._signed = False
         self._pending_since = 0.0
         try:
             self._journal = lock_journal(self._place, durable=self._durable, timeout_s=lock_timeout_s)
             try:
                 self._open(adopt, lock_timeout_s)
             except BaseException:
-                self._journal.remove_if_unused()
-                self._let_go()
+                try:
+                    leave_nothing_new(self._place, self._journal, self._fd, published=self._published)
+                finally:
+                    self._let_go()
                 raise
         except FileError:
             raise
@@ -97,12 +100,15 @@ class JournaledFile(Transaction):
             raise FileWriteError(f"cannot open {self.path} for writing: {error.strerror or error}") from error
         keep_track(self)
 
-    # ---- what a user asks
-
     @property
     def journal_path(self) -> str:
         """Where the journal lies."""
         return self._place.journal
+
+    @property
+    def set_aside(self) -> str:
+        """New name of a journal that held commits of a file that is gone; empty if there was none."""
+        return self._journal.set_aside
 
     @property
     def created(self) -> bool:
@@ -110,24 +116,9 @@ class JournaledFile(Transaction):
         return not self._published
 
     @property
-    def end(self) -> int:
-        """The size of the file as of the last commit, in bytes."""
-        return self._journal.contents.end
-
-    @property
-    def last_commit(self) -> int:
-        """Number of the last commit that stands; tells after :meth:`rollback` whether a failed one went through."""
-        return self._journal.contents.commit
-
-    @property
     def full(self) -> bool:
         """Whether the journal has passed its limit, because readers never let go of FILE."""
         return self._journal.contents.tail > self.limit_bytes
-
-    @property
-    def pending(self) -> bool:
-        """Whether commits wait to be applied to FILE."""
-        return self._journal.pending_commits > 0
 
     def statistics(self) -> JournalStatistics:
         """Counts up to now."""
@@ -212,7 +203,7 @@ class JournaledFile(Transaction):
                     self._reload()
                 if not self._published and self.pending:
                     self._publish()
-                check_file(self._place, self._fd, self._journal, published=self._published, extent=self._extent)
+                self._check_file()
                 self._cut_to(self._floor)  # a full disk needs the room
             except BaseException as error:
                 self._failure = error
@@ -263,7 +254,7 @@ class JournaledFile(Transaction):
         if not pages and self._size == self.end and not self._straight:
             self._changes.clear()
             return False
-        check_file(self._place, self._fd, self._journal, published=self._published, extent=self._extent)
+        self._check_file()
         if self._size > self.end:
             disk.allocate(self._fd, self.end, self._size - self.end)  # so that applying cannot lack room
             self._extent = max(self._extent, self._size)
@@ -277,27 +268,29 @@ class JournaledFile(Transaction):
             self._pending_since = time.monotonic()
         self._changes.clear()
         self._floor = max(self._floor, self._size)
+        self._signed = self._signed or begins_as_hdf5(self._fd)
         self._commits += 1
         self._pages += len(pages)
         if not self._published:
             self._publish()
-        self._compact()
+        if self._journal.worth_renewing(self.limit_bytes):
+            with suppress(OSError):  # the journal as it was, or one marked suspect, goes on
+                self._renew()
         return True
 
-    def _compact(self) -> None:
-        """While readers put applying off, keep only the newest image of each page."""
-        tail = self._journal.contents.tail
-        if 2 * tail < self.limit_bytes or 2 * PAGE_BYTES * len(self._journal.contents.index) > tail:
-            return
+    def _renew(self) -> None:
         header = self._journal.header
         assert header is not None
-        with suppress(OSError):  # the journal as it was, or one marked suspect, goes on
-            self._journal.renew(
-                fresh_header(self._journal, self._fd, published=True, base_end=header.base_end, commit=header.commit)
-            )
+        base_end, commit = header.base_end, header.commit
+        self._journal.renew(
+            fresh_header(self._journal, self._fd, published=self._published, base_end=base_end, commit=commit)
+        )
 
     def _publish(self) -> None:
-        disk.publish(self._place.first, self._place.path)
+        if disk.identity_at(self._place.path) == disk.identity(self._fd):
+            disk.unlink_if_there(self._place.first)  # an earlier try got that far
+        else:
+            disk.publish(self._place.first, self._place.path)
         self._journal.sync_folder()
         self._published = True
 
@@ -308,6 +301,7 @@ class JournaledFile(Transaction):
             if self._journal.suspect:
                 self._reload()
                 return not self.pending
+            self._check_length()
             if self._applier.run(self._journal):
                 self._applied()
         except OSError as error:
@@ -349,18 +343,21 @@ class JournaledFile(Transaction):
         journal = self._journal
         self._floor = max(self._floor, base_end, journal.contents.highest_end, *journal.contents.file_ends)
         self._extent = disk.size(self._fd)
+        self._signed = begins_as_hdf5(self._fd)
         if self._durable:
             disk.sync(self._fd)  # frames may have come from a writer that never did
-            journal.sync()
-        commit = 0 if journal.header is None else journal.header.commit
-        header = fresh_header(journal, self._fd, published=self._published, base_end=base_end, commit=commit)
         if journal.pending_commits:
             journal.sync_folder()  # the new journal calls FILE published: its name must not be younger
-            journal.renew(header)
+            self._renew()
             self._pending_since = time.monotonic()
         else:
-            journal.begin(header)
+            commit = journal.contents.commit
+            journal.begin(fresh_header(journal, self._fd, published=self._published, base_end=base_end, commit=commit))
             journal.sync_folder()
+
+    def _check_file(self) -> None:
+        extent = self._extent if self._published else None
+        check_file(self._place, self._fd, self._journal, extent=extent, signed=self._signed)
 
     def _finish(self) -> None:
         """Leave FILE alone in its folder if possible."""

@@ -117,6 +117,8 @@ class Journal:
 
     Attributes
     ----------
+    set_aside
+        New name of the journal that lay here before, of a file that is gone; empty if none did.
     suspect
         Set when a write or fsync of the journal failed: what is on the disk is then unknown, and nothing may be
         appended before :meth:`renew`.
@@ -131,11 +133,16 @@ class Journal:
         self.path = path
         self._mode = mode
         self.suspect = False
+        self.set_aside = ""
         self.header: Header | None = None
         self.contents = Contents(0, 0, b"")
         self._durable = durable
         self.fd = _open_locked(path, mode)
-        disk.unlink_if_there(self._new_path)  # left by a writer that was killed while it renewed the journal
+        try:
+            disk.unlink_if_there(self._new_path)  # left by a writer that was killed while it renewed the journal
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def _new_path(self) -> str:
@@ -196,6 +203,11 @@ class Journal:
         for number, offset in sorted(self.contents.index.items()):
             yield number, disk.read_at(self.fd, PAGE_BYTES, offset)
 
+    def worth_renewing(self, limit_bytes: int) -> bool:
+        """Whether it is half full, and mostly of images that newer ones have replaced."""
+        tail = self.contents.tail
+        return 2 * tail >= limit_bytes and 2 * PAGE_BYTES * len(self.contents.index) <= tail
+
     def renew(self, header: Header) -> None:
         """Put the journal into a new file under the same name: its header, and one frame with the newest images.
 
@@ -204,6 +216,7 @@ class Journal:
         """
         header = replace(header, salt=disk.random_bytes(SALT_BYTES))
         path = self._new_path
+        disk.unlink_if_there(path)  # left by a try that could not even remove it
         fd = disk.create(path, self._mode)
         try:
             _lock(fd, path)
@@ -275,6 +288,11 @@ def _open_locked(path: str, mode: int) -> int:
             _lock(fd, path)
             if disk.identity_at(path) == disk.identity(fd):
                 return fd
+        except disk.NoLocksError:
+            if disk.size(fd) == 0:
+                disk.unlink_if_there(path)  # made just now, and of no use
+            disk.close(fd)
+            raise
         except BaseException:
             disk.close(fd)
             raise

@@ -38,39 +38,81 @@ def forbid_collection_inside_hdf5() -> None:
         gc.callbacks.append(_veto)
 
 
+def forbid_collection_in_this_thread() -> None:
+    """From now on no garbage collection takes place in the calling thread.
+
+    For threads that one inside :func:`undisturbed` waits for: to let go of an HDF5 object takes the lock that is held.
+    """
+    _never_here.collect = False
+    if _veto not in gc.callbacks:
+        gc.callbacks.append(_veto)
+
+
+_never_here = threading.local()
+_thaw = False
+
+
 def _veto(phase: str, _: Mapping[str, int]) -> None:
+    global _thaw
+    if phase == "start" and not _may_collect():
+        _thaw = not gc.get_freeze_count()  # what the program itself has frozen stays so
+        gc.freeze()
+    elif phase == "stop" and _thaw:
+        _thaw = False
+        gc.unfreeze()
+
+
+def _may_collect() -> bool:
     h5py = sys.modules.get("h5py")
-    if h5py is not None and h5py._objects.phil._is_owned():
-        if phase == "start":
-            gc.freeze()
-        else:
-            gc.unfreeze()
+    inside_hdf5 = h5py is not None and h5py._objects.phil._is_owned()
+    return not inside_hdf5 and getattr(_never_here, "collect", True)
+
+
+_SIGNALS = tuple(map(int, signal.valid_signals()))
+_handler_of = getattr(
+    signal.getsignal, "__wrapped__", signal.getsignal
+)  # without its enums: 64 calls cost 5 µs, not 190
+_came: list[int] = []
+_put_off = False
 
 
 @contextmanager
 def _signals_put_off() -> Iterator[None]:
     """In the main thread, the only one in which Python runs handlers; elsewhere there is nothing to do."""
-    if threading.current_thread() is not threading.main_thread():
+    global _put_off
+    if _put_off or threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        came.append(number)
-
     handlers: dict[int, Any] = {}
     try:
-        for number in map(int, signal.valid_signals()):
-            handler = signal.getsignal(number)
-            if callable(handler) and not isinstance(handler, signal.Handlers):
+        _put_off = True
+        for number in _SIGNALS:
+            handler = _handler_of(number)
+            if callable(handler):
                 handlers[number] = handler
-                signal.signal(number, note)
+                signal.signal(number, _note_signal)
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number in dict.fromkeys(came):
-            signal.raise_signal(number)
+        _put_off = False
+        came = [(number, handlers[number]) for number in dict.fromkeys(_came)]
+        _came.clear()
+        _call(came)
+
+
+def _call(came: list[tuple[int, Any]]) -> None:
+    """Not by raising the signals again: asyncio, which was told of them already, would take them for new ones."""
+    if came:
+        number, handler = came[0]
+        try:
+            handler(number, None)
+        finally:
+            _call(came[1:])
+
+
+def _note_signal(number: int, _: FrameType | None) -> None:
+    _came.append(number)
 
 
 def files_over(fileobject: object) -> list[Any]:
@@ -78,9 +120,22 @@ def files_over(fileobject: object) -> list[Any]:
     h5py = sys.modules.get("h5py")
     if h5py is None:
         return []
-    name = repr(fileobject).encode()
-    ids = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
-    return [id_ for id_ in ids if id_.name == name and id_.get_access_plist().get_driver() == h5py.h5fd.fileobj_driver]
+    return _open_files(h5py, repr(fileobject).encode(), h5py.h5f.OBJ_FILE) or [
+        # A File that was let go of without closing lives on through what is open in it.
+        *{h5py.h5i.get_file_id(id_) for id_ in _open_files(h5py, repr(fileobject).encode(), h5py.h5f.OBJ_ALL)}
+    ]
+
+
+def _open_files(h5py: Any, name: bytes, kinds: int) -> list[Any]:
+    """What is open of some kinds in the files of a name over a file object."""
+    in_files = {h5py.h5i.FILE, h5py.h5i.GROUP, h5py.h5i.DATASET, h5py.h5i.ATTR}
+    ids = [id_ for id_ in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, kinds) if h5py.h5i.get_type(id_) in in_files]
+    return [id_ for id_ in ids if h5py.h5f.get_name(id_) == name and _is_over_object(h5py, id_)]
+
+
+def _is_over_object(h5py: Any, id_: Any) -> bool:
+    access = h5py.h5i.get_file_id(id_).get_access_plist()
+    return bool(access.get_driver() == h5py.h5fd.fileobj_driver)
 
 
 def flush_files_over(fileobject: object) -> None:
@@ -99,6 +154,7 @@ __all__ = [
     "close_files_over",
     "files_over",
     "flush_files_over",
+    "forbid_collection_in_this_thread",
     "forbid_collection_inside_hdf5",
     "undisturbed",
 ]

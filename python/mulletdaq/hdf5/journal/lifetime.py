@@ -22,17 +22,18 @@ class Closing(Protocol):
         """In a forked child: let go of what is the parent's alone."""
 
 
-_open: weakref.WeakSet[Closing] = weakref.WeakSet()
+_writers: weakref.WeakSet[Closing] = weakref.WeakSet()
+_readers: weakref.WeakSet[Closing] = weakref.WeakSet()
 
 
-def keep_track(file: Closing) -> None:
+def keep_track(file: Closing, *, reads_only: bool = False) -> None:
     """Have a file closed before the interpreter ends: HDF5 would call it when there is no interpreter any more."""
-    _open.add(file)
+    (_readers if reads_only else _writers).add(file)
 
 
 @atexit.register
 def _close_all() -> None:
-    for file in list(_open):
+    for file in [*_readers, *_writers]:  # a writer waits for readers, perhaps for these
         try:
             file.close_at_exit()
         except MulletError as error:
@@ -41,7 +42,7 @@ def _close_all() -> None:
 
 
 def _abandon_all() -> None:
-    for file in list(_open):
+    for file in [*_readers, *_writers]:
         file.abandon_in_child()
 
 

@@ -10,19 +10,20 @@ from mulletdaq.errors import (
     FileError,
     FileFormatError,
     FileLockedError,
-    FileMissingError,
     FileWriteError,
     JournalMismatchError,
     OutputExistsError,
 )
 from mulletdaq.hdf5.journal import disk
 from mulletdaq.hdf5.journal.frames import SUFFIX, Contents, Journal, read_header
-from mulletdaq.hdf5.journal.layout import Header, is_sealed, superblock_end
+from mulletdaq.hdf5.journal.layout import SIGNATURE, Header, is_sealed, superblock_end
 
 _FIRST_SUFFIX = f"{SUFFIX}-first"
 START_BYTES = 64
 """Of FILE: enough for signature and superblock."""
-_LOCK_RETRY_S = 0.05
+_LOCK_RETRY_S = 0.01
+_GLANCE_S = 0.05
+"""Whoever looks at a journal holds it for a moment."""
 _LONGEST_NAME_BYTES = 255 - len(_FIRST_SUFFIX)
 
 
@@ -42,7 +43,7 @@ class Place:
 
 
 def lock_journal(place: Place, *, durable: bool, timeout_s: float) -> Journal:
-    """The journal, made if it is missing, locked and loaded.
+    """The journal, made if it is missing, locked and loaded; one whose FILE is gone is renamed first.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def lock_journal(place: Place, *, durable: bool, timeout_s: float) -> Journal:
         raise FileWriteError(
             f"{place.path} has a name of {name_bytes} bytes; {_LONGEST_NAME_BYTES} fit, its journal's name is longer"
         )
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + max(timeout_s, _GLANCE_S)
     mode = disk.mode_at(place.path)  # who may read the file may read its newest commits
     while True:
         try:
@@ -73,10 +74,22 @@ def lock_journal(place: Place, *, durable: bool, timeout_s: float) -> Journal:
             break
     try:
         journal.load()
+        if _is_orphan(place, journal):
+            aside = f"{place.journal}.orphan-{time.time_ns()}"
+            disk.rename(place.journal, aside)
+            journal.close()
+            journal = lock_journal(place, durable=durable, timeout_s=timeout_s)
+            journal.set_aside = aside
     except BaseException:
         journal.close()
         raise
     return journal
+
+
+def _is_orphan(place: Place, journal: Journal) -> bool:
+    """Whether it has commits of a file that is gone: somebody removed the file, and begins anew."""
+    published = journal.header is not None and not journal.header.unpublished
+    return published and journal.pending_commits > 0 and disk.identity_at(place.path) is None
 
 
 def _holder(place: Place) -> str:
@@ -127,8 +140,6 @@ def open_file(place: Place, journal: Journal, *, adopt: bool) -> Opened:
 
     Raises
     ------
-    FileMissingError
-        If FILE is gone, and the journal has commits of it.
     JournalMismatchError
         If the journal has commits of another file, or another program wrote FILE.
     FileFormatError
@@ -136,11 +147,6 @@ def open_file(place: Place, journal: Journal, *, adopt: bool) -> Opened:
     """
     unpublished = journal.header is not None and journal.header.unpublished
     if disk.identity_at(place.path) is None:
-        if journal.pending_commits and not unpublished:
-            raise FileMissingError(
-                f"{place.path} is not there, but {place.journal} holds {journal.pending_commits} commits of it; "
-                "put the file back, or move its journal away"
-            )
         journal.forget()
         disk.unlink_if_there(place.first)  # nothing of it was ever acknowledged
         return Opened(disk.create(place.first, 0o666), published=False, end=0)
@@ -149,13 +155,29 @@ def open_file(place: Place, journal: Journal, *, adopt: bool) -> Opened:
         end = judge(place, journal.header, journal.contents, fd, adopt=adopt)
         if end is None:
             journal.forget()
-            end = disk.size(fd)
+            end = _end_without_journal(fd)
         if unpublished or disk.identity_at(place.first) == disk.identity(fd):
             disk.unlink_if_there(place.first)  # killed between its two names, or somebody made FILE meanwhile
+        _require_one_name(place, fd)
     except BaseException:
         disk.close(fd)
         raise
     return Opened(fd, published=True, end=end)
+
+
+def _require_one_name(place: Place, fd: int) -> None:
+    count = disk.name_count(fd)
+    if count > 1:
+        raise FileWriteError(
+            f"{place.path} has {count} names (hard links), and writers by different names would not see one another; "
+            "write to a copy"
+        )
+
+
+def _end_without_journal(fd: int) -> int:
+    """The end that HDF5 counts with: a file of ours is up to a page longer."""
+    size, end = disk.size(fd), superblock_end(disk.read_at(fd, START_BYTES, 0))
+    return size if end is None else min(size, end)
 
 
 def _open_published(place: Place) -> int:
@@ -178,7 +200,9 @@ def judge(place: Place, header: Header | None, contents: Contents, fd: int, *, a
     pending = 0 if header is None else contents.commit - header.commit
     start, size = disk.read_at(fd, START_BYTES, 0), disk.size(fd)
     same = header is not None and header.inode == disk.identity(fd)[1]
-    if header is None or (not same and (header.unpublished or not pending)):
+    end = superblock_end(start)
+    changed = end is not None and end not in contents.file_ends
+    if header is None or (not pending and (changed or not same)) or (header.unpublished and not same):
         if is_sealed(start):
             raise FileFormatError(
                 f"{place.path} was being updated when its writer was killed, and its journal {place.journal} is gone; "
@@ -191,12 +215,12 @@ def judge(place: Place, header: Header | None, contents: Contents, fd: int, *, a
             f"if it was copied here together with its journal: mullet recover --adopt {place.path}; "
             "if not, move the journal away"
         )
-    if size < header.base_end:
+    left = max(header.base_end, contents.highest_end)
+    if size < left:
         raise JournalMismatchError(
-            f"{place.path} is {header.base_end - size} bytes shorter than its writer left it; restore it from a copy"
+            f"{place.path} is {left - size} bytes shorter than its writer left it; restore it from a copy"
         )
-    end = superblock_end(start)
-    if end is not None and end not in contents.file_ends and not adopt:
+    if changed and not adopt:
         raise JournalMismatchError(
             f"another program wrote {place.path} after its writer was killed; to go on with the journal all the same: "
             f"mullet recover --adopt {place.path}; to go without it, move {place.journal} away"
@@ -204,24 +228,41 @@ def judge(place: Place, header: Header | None, contents: Contents, fd: int, *, a
     return header.base_end
 
 
-def check_file(place: Place, fd: int, journal: Journal, *, published: bool, extent: int) -> None:
-    """Before a commit: FILE is still there, still this one, no shorter than ``extent``, and as we left it.
+def begins_as_hdf5(fd: int) -> bool:
+    """Whether a file begins with HDF5's signature, or is sealed."""
+    start = disk.read_at(fd, START_BYTES, 0)
+    return start[: len(SIGNATURE)] == SIGNATURE or is_sealed(start)
+
+
+def check_file(place: Place, fd: int, journal: Journal, *, extent: int | None, signed: bool) -> None:
+    """Before a commit: FILE is still there, still this one, no shorter than it was, and as we left it.
+
+    Parameters
+    ----------
+    extent
+        How long it was at least; None before its first commit, when it has another name.
+    signed
+        Whether it began as HDF5 does.
 
     Raises
     ------
     FileWriteError
         If another program removed, replaced, cut or wrote it.
     """
-    there = disk.identity_at(place.path if published else place.first)
+    there = disk.identity_at(place.first if extent is None else place.path)
     if there is None:
         raise FileWriteError(f"{place.path} was removed or renamed by another program; put it back")
     if there != disk.identity(fd):
         raise FileWriteError(f"{place.path} was replaced by another program; put the former file back")
+    if extent is None:
+        return
     if disk.size(fd) < extent:
         raise FileWriteError(f"{place.path} was cut short by another program; restore it from a copy")
     end = superblock_end(disk.read_at(fd, START_BYTES, 0))
-    if published and end is not None and end not in journal.contents.file_ends:
+    if end is not None and end not in journal.contents.file_ends:
         raise FileWriteError(f"{place.path} was changed by another program; restore it from a copy")
+    if signed and not begins_as_hdf5(fd):
+        raise FileWriteError(f"{place.path} was overwritten by another program; restore it from a copy")
 
 
 def explained(path: str, error: BaseException) -> BaseException:
@@ -232,6 +273,14 @@ def explained(path: str, error: BaseException) -> BaseException:
         return error
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or repr(error)
     return FileWriteError(f"cannot write {path}: {reason}")
+
+
+def leave_nothing_new(place: Place, journal: Journal, fd: int, *, published: bool) -> None:
+    """When opening failed: remove what it made, such as the two empty files on a full disk."""
+    if journal.header is None:
+        if fd >= 0 and not published:
+            disk.unlink_if_there(place.first)
+        journal.remove_if_unused()
 
 
 def fresh_header(journal: Journal, fd: int, *, published: bool, base_end: int, commit: int) -> Header:
@@ -257,10 +306,12 @@ def fresh_header(journal: Journal, fd: int, *, published: bool, base_end: int, c
 __all__ = [
     "Opened",
     "Place",
+    "begins_as_hdf5",
     "check_file",
     "explained",
     "fresh_header",
     "judge",
+    "leave_nothing_new",
     "lock_journal",
     "no_locks",
     "open_file",

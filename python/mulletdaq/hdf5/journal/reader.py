@@ -37,6 +37,8 @@ class OverlayFile(FileObject):
     ----------
     pending_commits
         How many commits the journal has that FILE has not.
+    locked
+        Whether FILE is held; not where the file system has no locks, and nobody can be writing.
     failure
         What kept bytes from being read: HDF5 was given zeros in their place. None in all but the worst cases.
 
@@ -56,6 +58,7 @@ class OverlayFile(FileObject):
         super().__init__()
         self._fd = -1
         self._adopt = adopt
+        self.locked = True
         self.path = os.fspath(path)
         self._place = Place.of(path)
         self._images: dict[int, bytes] = {}
@@ -70,7 +73,7 @@ class OverlayFile(FileObject):
         except BaseException:
             self.close()
             raise
-        keep_track(self)
+        keep_track(self, reads_only=True)
 
     @property
     def failure(self) -> BaseException | None:
@@ -117,6 +120,7 @@ class OverlayFile(FileObject):
         except disk.NoLocksError as error:
             if disk.identity_at(self._place.journal) is not None:
                 raise no_locks(self.path) from error
+            self.locked = False
 
     def _read_journal(self) -> None:
         """Copy the newest images; again if the writer began another generation meanwhile, and wrote over them."""

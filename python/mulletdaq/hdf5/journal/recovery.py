@@ -9,8 +9,9 @@ from typing import Literal
 from mulletdaq.errors import FileLockedError, FileMissingError
 from mulletdaq.hdf5.journal import disk
 from mulletdaq.hdf5.journal.file import JournaledFile
-from mulletdaq.hdf5.journal.frames import read_contents, read_header
-from mulletdaq.hdf5.journal.opening import Place
+from mulletdaq.hdf5.journal.frames import Contents, read_contents, read_header
+from mulletdaq.hdf5.journal.layout import PAGE_BYTES, round_up
+from mulletdaq.hdf5.journal.opening import Place, judge
 from mulletdaq.hdf5.journal.reader import OverlayFile
 
 JournalState = Literal["none", "live", "left"]
@@ -119,11 +120,15 @@ def recover(path: str | os.PathLike[str], *, adopt: bool = False, dry_run: bool 
     place = Place.of(path)
     found = inspect_journal(path)
     if found.state == "none":
-        if disk.identity_at(place.path) is None:
-            raise FileMissingError(f"{os.fspath(path)} is not there; check the path")
+        _check_complete(place)
         return Recovery(found)
     if dry_run:
         return _foreseen(place, found, adopt=adopt)
+    if found.pending_commits and disk.identity_at(place.path) is None and not _is_unpublished(place):
+        raise FileMissingError(
+            f"{place.path} is not there, but {place.journal} holds {found.pending_commits} commits of it; "
+            "put the file back, or move its journal away"
+        )
     before = _size_at(place.path)
     file = JournaledFile(path, adopt=adopt)
     created, end = file.created, file.end
@@ -132,10 +137,21 @@ def recover(path: str | os.PathLike[str], *, adopt: bool = False, dry_run: bool 
     return Recovery(
         found,
         applied_commits=0 if created else found.pending_commits - left,
-        dropped_bytes=max(0, before - end),
+        dropped_bytes=_behind(before, end),
         pending_commits=left,
         discarded=created,
     )
+
+
+def _check_complete(place: Place) -> None:
+    """That a file without a journal is there, and needs none."""
+    fd = disk.open_if_there(place.path)
+    if fd is None:
+        raise FileMissingError(f"{place.path} is not there; check the path")
+    try:
+        judge(place, None, Contents(0, 0, b""), fd, adopt=False)
+    finally:
+        disk.close(fd)
 
 
 def _foreseen(place: Place, found: JournalReport, *, adopt: bool) -> Recovery:
@@ -146,10 +162,24 @@ def _foreseen(place: Place, found: JournalReport, *, adopt: bool) -> Recovery:
         return Recovery(found, discarded=True)
     overlay = OverlayFile(place.path, adopt=adopt)
     try:
-        dropped_bytes = max(0, _size_at(place.path) - overlay.size)
+        dropped_bytes = _behind(_size_at(place.path), overlay.size)
         return Recovery(found, overlay.pending_commits, dropped_bytes)
     finally:
         overlay.close()
+
+
+def _is_unpublished(place: Place) -> bool:
+    fd = disk.open_for_reading(place.journal)
+    try:
+        header = read_header(fd)
+    finally:
+        disk.close(fd)
+    return header is not None and header.unpublished
+
+
+def _behind(size: int, end: int) -> int:
+    """Bytes behind the page in which the last commit ends: applying writes whole pages."""
+    return max(0, size - round_up(end, PAGE_BYTES))
 
 
 def _size_at(path: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mulletdaq.errors import FileWriteError
 from mulletdaq.hdf5.journal import disk
 from mulletdaq.hdf5.journal.fileobject import FileObject, lay_over, load
 from mulletdaq.hdf5.journal.frames import Journal
@@ -15,6 +16,8 @@ class Transaction(FileObject):
 
     Parameters
     ----------
+    path
+        FILE's name in messages.
     durable
         Whether to have every step on the disk before the next.
 
@@ -32,8 +35,9 @@ class Transaction(FileObject):
 
     _journal: Journal
 
-    def __init__(self, *, durable: bool) -> None:
+    def __init__(self, path: str, *, durable: bool) -> None:
         super().__init__()
+        self.path = path
         self._durable = durable
         self._fd = -1
         self._changes: dict[int, bytearray] = {}
@@ -44,6 +48,21 @@ class Transaction(FileObject):
     def changed_pages(self) -> int:
         """How many pages below the end HDF5 has written since the last commit."""
         return len(self._changes)
+
+    @property
+    def end(self) -> int:
+        """The size of the file as of the last commit, in bytes."""
+        return self._journal.contents.end
+
+    @property
+    def last_commit(self) -> int:
+        """Number of the last commit that stands; tells after :meth:`rollback` whether a failed one went through."""
+        return self._journal.contents.commit
+
+    @property
+    def pending(self) -> bool:
+        """Whether commits wait to be applied to FILE."""
+        return self._journal.pending_commits > 0
 
     def _drop_changes(self) -> None:
         self._changes.clear()
@@ -56,7 +75,12 @@ class Transaction(FileObject):
         self._straight = False
 
     def _cut_to(self, end: int) -> None:
-        """Cut off what a commit that never was had begun."""
+        """Cut off what a commit that never was had begun.
+
+        At a page's end: a cut within one has the file system write that page again, and a power cut could tear what is
+        committed there.
+        """
+        end = round_up(end, PAGE_BYTES)
         if disk.size(self._fd) > end:
             disk.cut(self._fd, end)
         self._extent = min(self._extent, end)
@@ -76,12 +100,18 @@ class Transaction(FileObject):
             self._change(view[:below], offset)
         if below < len(view):
             try:
+                self._check_length()
                 self._straight = True
                 disk.write_at(self._fd, view[below:], offset + below)
                 self._extent = max(self._extent, offset + len(view))
             except BaseException as error:
                 self._fail(error)
                 self._change(view[below:], offset + below)
+
+    def _check_length(self) -> None:
+        """Before writing to FILE: after a cut that would make it long again, with a hole where commits were."""
+        if disk.size(self._fd) < self._extent:
+            raise FileWriteError(f"{self.path} was cut short by another program; restore it from a copy")
 
     def _change(self, view: memoryview, offset: int) -> None:
         done = 0

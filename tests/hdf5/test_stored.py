@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import h5py
@@ -82,8 +83,7 @@ def as_values(array: Any) -> list[Any]:
 
 
 def _spans(array: Any) -> list[tuple[int, int]]:
-    offsets = array.offsets.to_pylist()
-    return list(zip(offsets[:-1], offsets[1:], strict=True))
+    return list(pairwise(array.offsets.to_pylist()))
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -54,8 +54,8 @@ def arrow_array(type_: Any, node: Node, entries: Entries) -> Any:
 
     Notes
     -----
-    A missing float comes back as NaN: the file does not tell it from one that was written. Of waveforms and images, each
-    missing element is null rather than the row.
+    A missing float comes back as NaN: the file does not tell it from one that was written. Of waveforms and images,
+    each missing element is null rather than the row.
     """
     if isinstance(node, Numbers):
         return _numbers(type_, node, entries)

@@ -50,7 +50,7 @@ def as_exported(type_: Any, value: Any) -> Any:
     if isinstance(found, dict):
         return {field.name: as_exported(field.type, value[field.name]) for field in type_}
     if pa.types.is_map(type_) and value is not None:
-        return [(as_exported(type_.key_type, e["key"]), as_exported(type_.item_type, e["value"])) for e in value]
+        return [[as_exported(type_.key_type, e["key"]), as_exported(type_.item_type, e["value"])] for e in value]
     if isinstance(found, list):
         items = [None] * type_.list_size if value is None else value
         return [as_exported(type_.value_type, item) for item in items]
@@ -70,7 +70,7 @@ def as_values(array: Any) -> list[Any]:
         rows = [{name: column[row] for name, column in fields.items()} for row in range(len(array))]
     elif pa.types.is_map(type_):
         keys, items = as_values(array.keys), as_values(array.items)
-        rows = [list(zip(keys[a:b], items[a:b], strict=True)) for a, b in _spans(array)]
+        rows = [[list(pair) for pair in zip(keys[a:b], items[a:b], strict=True)] for a, b in _spans(array)]
     elif pa.types.is_fixed_size_list(type_):
         items, size = as_values(array.values), type_.list_size
         rows = [items[row * size : (row + 1) * size] for row in range(len(array))]

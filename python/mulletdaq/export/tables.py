@@ -91,7 +91,7 @@ def export(
     OutputExistsError
         If the output is there.
     UnsupportedTypeError
-        If a CSV file has no place for a channel.
+        If the kind of file has no place for a channel; the message names it.
     FileWriteError
         If the output cannot be written.
     FileError, ChannelNotFoundError, SchemaMismatchError
@@ -166,6 +166,36 @@ def _as_it_is(schema: Any) -> Any:
     return schema
 
 
+def _parquet_schema(schema: Any) -> Any:
+    """The schema as it is: Parquet holds all but decimals that count tens.
+
+    Raises
+    ------
+    UnsupportedTypeError
+        If there are some; the message names the columns.
+    """
+    refused = [f"{field.name!r} ({field.type})" for field in schema if any(map(_counts_tens, _within(field.type)))]
+    if refused:
+        raise UnsupportedTypeError(f"Parquet has no place for {', '.join(refused)}; choose others, or write .arrow")
+    return schema
+
+
+def _within(type_: Any) -> Iterator[Any]:
+    """A type, and all that it is made of."""
+    yield type_
+    if isinstance(type_, pa.BaseExtensionType):
+        yield from _within(type_.storage_type)
+    elif pa.types.is_dictionary(type_):
+        yield from _within(type_.value_type)
+    else:
+        for index in range(type_.num_fields):
+            yield from _within(type_.field(index).type)
+
+
+def _counts_tens(type_: Any) -> bool:
+    return bool(pa.types.is_decimal(type_) and type_.scale < 0)
+
+
 def _csv_schema(schema: Any) -> Any:
     """Types that CSV has a text for.
 
@@ -200,7 +230,7 @@ def _csv_type(type_: Any) -> Any:
 
 
 KINDS = {
-    ".parquet": Kind(_open_parquet, _as_it_is),
+    ".parquet": Kind(_open_parquet, _parquet_schema),
     ".arrow": Kind(_open_arrow, _as_it_is),
     ".csv": Kind(_open_csv, _csv_schema, "units, descriptions, metadata, notes and types"),
 }

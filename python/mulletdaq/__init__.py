@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mulletdaq.errors import MulletError as MulletError
+    from mulletdaq.export.loading import load as load
     from mulletdaq.hdf5 import HDF5Writer as HDF5Writer
     from mulletdaq.hdf5.reading import open as open
     from mulletdaq.recording import Recording as Recording
@@ -29,6 +30,7 @@ _HOMES = {
     "Recording": "mulletdaq.recording",
     "RingBuffer": "mulletdaq.ring",
     "attach": "mulletdaq.ring",
+    "load": "mulletdaq.export.loading",
     "open": "mulletdaq.hdf5.reading",
     "record": "mulletdaq.recording",
 }

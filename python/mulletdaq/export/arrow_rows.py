@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from mulletdaq.errors import SchemaMismatchError
 from mulletdaq.export.measurements import Measurements, OnProgress, RunFacts, pick, quietly
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.catalog import StreamRows
+from mulletdaq.hdf5.catalog import StreamRows, is_opaque, schema_of
 from mulletdaq.hdf5.columns import Column, columns_of
 from mulletdaq.hdf5.encoding import arrow_array, decoded_type
 from mulletdaq.hdf5.naming import RAW_DATA
@@ -23,7 +23,7 @@ with needs_extra("hdf5"):
     import pyarrow.compute as pc
 
 RUN, ROW = "run", "row"
-"""Columns that tell where a row lay."""
+"""Columns that tell where a row lay; with ``_`` behind where a channel has that name."""
 
 Losses = Literal["gap", "nan"]
 """Lost rows are left out, or are there and have no values."""
@@ -71,12 +71,11 @@ class ArrowRows:
     ) -> None:
         self._measurements = measurements
         self._fill = losses == "nan"
-        self._leading = [RUN, ROW] if row_numbers else []
         picked = pick(measurements, channels)
         self._names = None if picked is None else {name.partition("/")[0] for name in picked}
         fields = self._fields()
-        if row_numbers:
-            fields = {name: pa.field(name, pa.int64(), nullable=False) for name in self._leading} | fields
+        self._leading = {free_name(name, fields): name for name in (RUN, ROW)} if row_numbers else {}
+        fields = {name: pa.field(name, pa.int64(), nullable=False) for name in self._leading} | fields
         told = {b"mulletdaq": json.dumps(facts_of(measurements), default=_plain).encode()}
         self.schema = pa.schema(list(fields.values()), metadata=told)
         self._dictionaries = {
@@ -153,7 +152,8 @@ class ArrowRows:
         arrays = []
         for field in self.schema:
             if field.name in self._leading:
-                numbers = np.full(count, run) if field.name == RUN else np.arange(first_row, first_row + count)
+                is_run = self._leading[field.name] == RUN
+                numbers = np.full(count, run) if is_run else np.arange(first_row, first_row + count)
                 arrays.append(pa.array(numbers, pa.int64()))
             elif field.name not in columns:
                 arrays.append(pa.nulls(count, field.type))
@@ -168,8 +168,6 @@ class _RunReader:
     """Reads rows of one run as arrays of the types that :func:`run_schema` tells."""
 
     def __init__(self, rows: StreamRows, run: Any, names: set[str] | None) -> None:
-        from mulletdaq.hdf5.catalog import is_opaque, schema_of
-
         self._messages: MessageReader | None = MessageReader() if is_opaque(run) else None
         self._names = names
         self._columns: list[tuple[Column, Any]] = []
@@ -214,6 +212,14 @@ class _Dictionary:
             self._values = pa.concat_arrays([self._values, new])
         places = pc.index_in(found, value_set=self._values)
         return pa.DictionaryArray.from_arrays(places.take(encoded.indices), self._values)
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """The name, with ``_`` behind until nothing else has it."""
+    taken = set(taken)
+    while name in taken:
+        name += "_"
+    return name
 
 
 def run_schema(run: RunFacts) -> Any:
@@ -262,4 +268,4 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-__all__ = ["ROW", "RUN", "ArrowRows", "Losses", "facts_of", "run_schema"]
+__all__ = ["ROW", "RUN", "ArrowRows", "Losses", "facts_of", "free_name", "run_schema"]

@@ -20,9 +20,6 @@ from mulletdaq.hdf5.stream import Stream
 from mulletdaq.hdf5.templates import escaped
 
 _ALL_ROWS = 1 << 62
-_LEAST_PAGES = 44
-_PAGES_A_DATASET = 2.5
-"""Up to so many pages of the journal a commit may change to compress what was left for later."""
 
 
 class Engine:
@@ -140,7 +137,6 @@ class Engine:
             try:
                 with self._write_errors():
                     self._write()
-                    self._pack()
                     self._chain.storage.commit()
             except BaseException:
                 self._broken = True
@@ -357,15 +353,6 @@ class Engine:
         for note in self._notes:
             if not (note.again and self._annotations.has(note)):
                 self._annotations.append(note, runs)
-
-    def _pack(self) -> None:
-        """Compress what streams left for later, with the pages of the journal that this commit leaves over."""
-        packing = [stream for stream in self._streams if stream.packs]
-        if packing:
-            datasets = sum(stream.datasets for stream in self._streams)
-            pages = max(_LEAST_PAGES, _PAGES_A_DATASET * datasets) - self._chain.storage.pages_under_way()
-            for stream in packing:
-                pages -= stream.pack(pages)
 
     def _persisted_until(self, began_ns: int) -> int:
         """Until when all is in the file: until this commit began, or, where rows are held back, the one before."""

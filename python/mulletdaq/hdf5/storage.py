@@ -151,11 +151,6 @@ class Storage:
         self._journal.commit()
         self._attempted = None
 
-    def pages_under_way(self) -> int:
-        """How many pages of the journal the commit that comes takes so far, at most."""
-        self.file.flush()
-        return self._journal.changed_pages
-
     def apply(self) -> None:
         """Try again to bring waiting commits into the file.
 

@@ -38,6 +38,8 @@ class Batch:
         Where in the ring the row after the last one starts.
     pieces
         ``pyarrow.RecordBatch``es, or ``(timestamp_ns, bytes)`` messages of an opaque ring.
+    written_ns
+        UTC and monotonic time at which it was written, if that is past.
     """
 
     first_row: int
@@ -46,6 +48,11 @@ class Batch:
     ring_position: int = 0
     pieces: list[Any] = field(default_factory=list)
     nbytes: int = 0
+    written_ns: tuple[int, int] | None = None
+
+    def times(self) -> tuple[int, int]:
+        """UTC and monotonic time to give as those of writing, ns."""
+        return self.written_ns or (time.time_ns(), time.monotonic_ns())
 
     def parts(self, columns: list[Column] | None) -> list[Part]:
         """What the rows become; ``columns`` is None for opaque bytes."""
@@ -107,11 +114,12 @@ class BatchLayout(Layout):
     def append(self, run: Run, batch: Batch) -> None:
         """See :class:`Layout`."""
         group = self._group.create_group(batch_name(self._last_number + 1))
+        timestamp_ns, monotonic_ns = batch.times()
         set_attributes(
             group,
             ring_tail=np.int64(batch.ring_position),
-            timestamp_ns=np.int64(time.time_ns()),
-            monotonic_ns=np.int64(time.monotonic_ns()),
+            timestamp_ns=np.int64(timestamp_ns),
+            monotonic_ns=np.int64(monotonic_ns),
             run=np.int64(run.number),
             first_row=np.int64(batch.first_row),
             rows=np.int64(batch.rows),

@@ -7,6 +7,7 @@ from typing import Annotated
 from mulletdaq import __version__
 from mulletdaq.cli.demo import demo
 from mulletdaq.cli.files import info, recover, verify
+from mulletdaq.cli.out import convert, export, plot
 from mulletdaq.cli.record import record
 from mulletdaq.cli.rings import status
 from mulletdaq.cli.tail import tail
@@ -49,5 +50,5 @@ def mullet(
         print(context.get_help())
 
 
-for command in (demo, record, verify, recover, info, status, tail):
+for command in (demo, record, verify, recover, info, export, convert, plot, status, tail):
     app.command()(command)

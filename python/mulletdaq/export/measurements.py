@@ -25,6 +25,8 @@ from mulletdaq.schema import TIMESTAMP
 with needs_extra("hdf5"):
     import numpy as np
 
+_FACTORS_NS = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
+
 OnProgress = Callable[[int, int], None]
 """Called now and then with the rows that are done, and all there are."""
 
@@ -134,6 +136,16 @@ class Measurements:
             found |= {channel.name: channel for channel in run.channels}
         return tuple(found.values())
 
+    @property
+    def stamp_ns(self) -> int:
+        """How many nanoseconds since 1970 a ``timestamp`` counts; 0 where there are none in each run."""
+        factors = set()
+        for run in self.runs:
+            stamps = next((channel for channel in run.channels if channel.name == TIMESTAMP), None)
+            is_time = stamps is not None and not stamps.shape and stamps.dtype == np.int64
+            factors.add(_FACTORS_NS.get(stamps.unit or "ns", 0) if is_time and stamps is not None else 0)
+        return factors.pop() if len(factors) == 1 else 0
+
     def files(self) -> Iterator[tuple[FilePart, StreamRows, int, int]]:
         """Each file, open, with what of its rows is wanted: from which to before which."""
         end = 0
@@ -206,7 +218,7 @@ def find(
         raise ChannelNotFoundError(f"{name} has no run {run}; there are: {', '.join(map(str, numbers.values()))}")
     everything = sum(part.rows for part in found)
     all_rows = Measurements(name, chosen, tuple(found), 0, everything, tuple(gaps), tuple(notes), origin, metadata)
-    first, end = span_of(start, stop, everything, lambda: _stamps(all_rows))
+    first, end = span_of(start, stop, everything, lambda: stamps_of(all_rows))
     return replace(all_rows, first=first, stop=max(first, end))
 
 
@@ -279,9 +291,7 @@ def _chain(path: str) -> Iterator[str]:
         yield name
         before, name = name, following_name(name)
         if name is not None and not os.path.exists(name):
-            raise FileMissingError(
-                f"{before} goes on in {name}, which is not there; bring it back, or do without parts"
-            )
+            raise FileMissingError(f"{before} goes on in {name}, which is not there; bring it back, or set parts=False")
 
 
 def _look(
@@ -333,14 +343,30 @@ def _chosen(file: Any, stream: str, part: FilePart) -> StreamRows:
     return replace(rows, runs=runs)
 
 
-def _stamps(measurements: Measurements) -> Iterator[Any]:
-    """The times of all rows, int64 nanoseconds since 1970, some at a time."""
-    facts = {channel.name: channel for channel in measurements.channels}.get(TIMESTAMP)
-    factor = None if facts is None else {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}.get(facts.unit or "ns")
-    if facts is None or factor is None or facts.shape or facts.dtype != np.int64:
+def stamps_of(measurements: Measurements) -> Iterator[Any]:
+    """The times of all rows, int64 nanoseconds since 1970, some at a time.
+
+    Raises
+    ------
+    ChannelNotFoundError
+        If there are none.
+    """
+    factor = measurements.stamp_ns
+    if not factor:
         raise ChannelNotFoundError(f"{measurements.path} has no times to choose rows by; give start and stop as rows")
     for block in measurements.blocks([TIMESTAMP], 8 << 20, None):
         yield block.columns[TIMESTAMP] * factor
 
 
-__all__ = ["FilePart", "Measurements", "Note", "OnProgress", "RunFacts", "find", "opened", "pick", "quietly"]
+__all__ = [
+    "FilePart",
+    "Measurements",
+    "Note",
+    "OnProgress",
+    "RunFacts",
+    "find",
+    "opened",
+    "pick",
+    "quietly",
+    "stamps_of",
+]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -197,29 +194,6 @@ def test_refusals_leave_nothing(tmp_path: Path) -> None:
         file["runs/run_000001"].attrs["rows"] = 31
     with pytest.raises(FileFormatError, match="run 1 has 30 of 31 rows"):
         convert(path, tmp_path / "no.h5", layout="batches")
-    assert sorted(os.listdir(tmp_path)) == ["in.h5", "out.h5"]
-
-
-SLOWLY = """
-import sys, time
-from mulletdaq.export.converting import convert
-def wait(done, total):
-    print(done, flush=True)
-    time.sleep(60)
-convert(sys.argv[1], sys.argv[2], layout="continuous", on_progress=wait)
-"""
-
-
-def test_a_kill_leaves_no_output(tmp_path: Path) -> None:
-    path = record(tmp_path / "in.h5", [rows(0, 100)])
-    output = tmp_path / "out.h5"
-    process = subprocess.Popen([sys.executable, "-c", SLOWLY, path, output], stdout=subprocess.PIPE)
-    assert process.stdout is not None and process.stdout.readline() == b"100\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert not output.exists() and len(os.listdir(tmp_path)) > 1
-    convert(path, output, layout="continuous")
     assert sorted(os.listdir(tmp_path)) == ["in.h5", "out.h5"]
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -271,31 +268,6 @@ def test_an_output_is_not_replaced(tmp_path: Path) -> None:
 def _folder(tmp_path: Path) -> Path:
     (tmp_path / "a.parquet").mkdir()
     return tmp_path / "a.parquet"
-
-
-SLOWLY = """
-import sys, time
-from mulletdaq.export.tables import export
-def wait(done, total):
-    print(done, flush=True)
-    time.sleep(60)
-export(sys.argv[1], sys.argv[2], on_progress=wait)
-"""
-
-
-def test_a_kill_leaves_no_output(tmp_path: Path) -> None:
-    """Nor does what it leaves stay: the next export to the same place takes it away."""
-    path = record(tmp_path / "in.h5", [rows(0, 100)])
-    output = tmp_path / "out.parquet"
-    process = subprocess.Popen([sys.executable, "-c", SLOWLY, path, output], stdout=subprocess.PIPE)
-    assert process.stdout is not None and process.stdout.readline() == b"100\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert not output.exists()
-    assert len(os.listdir(tmp_path)) == 2
-    export(path, output)
-    assert sorted(os.listdir(tmp_path)) == ["in.h5", "out.parquet"]
 
 
 WORK = """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mulletdaq.errors import FileFormatError, FileWriteError, MulletError
@@ -89,17 +91,18 @@ def convert(
         raise ValueError(f"layout={layout!r} is not known; choose from {', '.join(map(repr, LAYOUTS))}")
     name, filters = os.fspath(path), Filters(compression, chunk_rows)
     with finished(output, force=force) as unfinished, opened(name) as source:
-        with _writing(output):
+        writing = partial(_writing, unfinished, os.fspath(output))
+        with writing():
             storage = Storage(str(unfinished), fsync="never")
         try:
-            with _writing(output):
+            with writing():
                 conversion = _Conversion(source, storage, layout, filters)
             total = sum(run.rows for run in runs_of(source).values())
-            for done in conversion.steps(output):
+            for done in conversion.steps(writing):
                 if on_progress is not None:
                     on_progress(done, total)
             conversion.check(name)
-            with _writing(output):
+            with writing():
                 storage.commit()
         finally:
             storage.close()
@@ -110,17 +113,17 @@ def convert(
 
 
 @contextmanager
-def _writing(output: str | os.PathLike[str]) -> Iterator[None]:
-    """What is written, undisturbed; errors name the output."""
+def _writing(unfinished: Path, output: str) -> Iterator[None]:
+    """What is written, undisturbed; errors name the output, which is not yet where it will be."""
     with undisturbed():
         try:
             yield
         except FileWriteError as error:
-            raise FileWriteError(f"cannot write {os.fspath(output)}: {error}") from error
+            raise FileWriteError(f"{str(error).replace(str(unfinished), output)}; nothing is left of it") from error
         except MulletError:
             raise
         except HDF5_ERRORS as error:
-            raise FileWriteError(f"cannot write {os.fspath(output)}: {one_line(error)}") from error
+            raise FileWriteError(f"cannot write {output}: {one_line(error)}; nothing is left of it") from error
 
 
 class _Conversion:
@@ -136,7 +139,7 @@ class _Conversion:
         _copy_books(source, self._file)
         self._runs = {number: self._begin_run(run) for number, run in runs_of(source).items()}
 
-    def steps(self, output: str | os.PathLike[str]) -> Iterator[int]:
+    def steps(self, writing: Callable[[], AbstractContextManager[None]]) -> Iterator[int]:
         """Convert batch by batch; the rows that are done."""
         batches = stored_batches(self._source)
         uncommitted = uncommitted_bytes = 0
@@ -146,7 +149,7 @@ class _Conversion:
             if found is None:
                 return
             number, batch = found
-            with _writing(output):
+            with writing():
                 self._append(self._runs[number], batch)
                 uncommitted += 1
                 uncommitted_bytes += sum(_size(entries) for entries in batch.entries)

@@ -51,7 +51,8 @@ def finished(output: str | os.PathLike[str], *, force: bool = False) -> Iterator
     except OSError as error:
         if error.errno is None or isinstance(error, (OutputExistsError, FileWriteError)):
             raise
-        raise FileWriteError(f"cannot write {path}: {error.strerror}; nothing is left of it") from error
+        reason = os.strerror(error.errno)  # pyarrow's own text is longer, and says no more
+        raise FileWriteError(f"cannot write {path}: {reason}; nothing is left of it") from error
 
 
 def _check(path: Path, force: bool) -> None:

@@ -16,6 +16,7 @@ EXIT_INTERRUPTED = 130
 
 _OPTIONS = {
     'mode="a"': "--append",
+    'layout="continuous"': "--layout continuous",
     "with stream=": "with --stream",
     "with run=": "with --run",
     "with force": "with --force",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,8 @@ class Run:
     lost_rows: int
 
     def store_cursor(self) -> None:
-        """Put the cursor into the file; it counts from the next commit on."""
+        """Put the cursor and the present time into the file; they count from the next commit on."""
+        now_ns = time.time_ns()
         set_attributes(
             self.group,
             next_row=np.int64(self.next_row),
@@ -69,6 +71,8 @@ class Run:
             ring_sequence=np.int64(self.ring_sequence),
             rows=np.int64(self.rows),
             lost_rows=np.int64(self.lost_rows),
+            end=iso_time(now_ns),
+            end_ns=np.int64(now_ns),
         )
 
 

@@ -202,7 +202,7 @@ def test_failed_commits_are_repeated_whole_and_once(
     """Before, between and after the datasets, for edges of any fill."""
     ring = make_ring()
     written = 0
-    steps: list[tuple[Any, str]] = [(GrowingColumns, "append"), (BatchTable, "append"), (GrowingColumns, "take_full")]
+    steps: list[tuple[Any, str]] = [(GrowingColumns, "append"), (BatchTable, "append")]
     with closing(engine_of(path, ring, chunk_rows=16)) as engine:
         for size in [5, 11, 16, 3, 40, 1, 12] * 3:
             ring.write_arrow_batch(rows(written, size))

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 
 from mulletdaq.errors import FileError, FileFormatError, FileWriteError, MulletError, RingError, WriterError
 from mulletdaq.hdf5.batch_table import BatchTable
-from mulletdaq.hdf5.chain import Earlier, continue_chain, open_chain
+from mulletdaq.hdf5.chain import Earlier, continue_chain, open_chain, rotation_due
 from mulletdaq.hdf5.journal import JournalStatistics, undisturbed
 from mulletdaq.hdf5.ledger import Annotations, Losses
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions
 from mulletdaq.hdf5.statistics import WriterStatistics
-from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line
+from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line, write_errors
 from mulletdaq.hdf5.stream import Stream
 from mulletdaq.hdf5.templates import escaped
 
 _ALL_ROWS = 1 << 62
-_LEAST_PAGES = 44
-_PAGES_A_DATASET = 2.5
-"""Up to so many pages of the journal a commit may change to compress what was left for later."""
 
 
 class Engine:
@@ -140,7 +137,6 @@ class Engine:
             try:
                 with self._write_errors():
                     self._write()
-                    self._pack()
                     self._chain.storage.commit()
             except BaseException:
                 self._broken = True
@@ -322,7 +318,10 @@ class Engine:
 
     def _rotate_if_due(self) -> None:
         """Go on in another file when this one is full; in this one as long as no other can be made."""
-        if not self._rotation_due() or not (self._notes or any(stream.waiting for stream in self._living_streams())):
+        rows = max((stream.rows_in_file for stream in self._streams), default=0)
+        if not rotation_due(self._chain.storage, self.options.rotation, rows):
+            return
+        if not (self._notes or any(stream.waiting for stream in self._living_streams())):
             return
         try:
             with self._write_errors():
@@ -335,15 +334,6 @@ class Engine:
             self.rotation_error = ""
         except FileError as error:
             self.rotation_error = str(error)
-
-    def _rotation_due(self) -> bool:
-        storage, rotation = self._chain.storage, self.options.rotation
-        rows = max((stream.rows_in_file for stream in self._streams), default=0)
-        if storage.full or rows >= (rotation.rows or math.inf):
-            return True
-        large = storage.size_bytes >= (rotation.megabytes or math.inf) * (1 << 20)
-        old = time.time() - storage.begun_s >= (rotation.seconds or math.inf)
-        return rows > 0 and (large or old)
 
     def _collect(self, until: Mapping[str, int] | None) -> None:
         rows = None if self.rotation_error else self.options.rotation.rows
@@ -363,15 +353,6 @@ class Engine:
         for note in self._notes:
             if not (note.again and self._annotations.has(note)):
                 self._annotations.append(note, runs)
-
-    def _pack(self) -> None:
-        """Compress what streams left for later, with the pages of the journal that this commit leaves over."""
-        packing = [stream for stream in self._streams if stream.packs]
-        if packing:
-            datasets = sum(stream.datasets for stream in self._streams)
-            pages = max(_LEAST_PAGES, _PAGES_A_DATASET * datasets) - self._chain.storage.pages_under_way()
-            for stream in packing:
-                pages -= stream.pack(pages)
 
     def _persisted_until(self, began_ns: int) -> int:
         """Until when all is in the file: until this commit began, or, where rows are held back, the one before."""
@@ -397,17 +378,8 @@ class Engine:
     def _living_streams(self) -> list[Stream]:
         return [stream for stream in self._streams if stream.failure is None]
 
-    @contextmanager
-    def _write_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except FileWriteError as error:
-            raise FileWriteError(f"{error}; the ring keeps what is not written") from error
-        except MulletError:
-            raise
-        except HDF5_ERRORS as error:
-            message = f"cannot write {self.path}: {one_line(error)}; the ring keeps what is not written"
-            raise FileWriteError(message) from error
+    def _write_errors(self) -> AbstractContextManager[None]:
+        return write_errors(self.path)
 
 
 __all__ = ["Engine"]

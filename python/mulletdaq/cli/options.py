@@ -121,9 +121,7 @@ ChunkRows = Annotated[
 ]
 RotateRows = Annotated[
     int | None,
-    typer.Option(
-        "--rotate-rows", metavar="ROWS", callback=check_above_zero, help="Another file after so many samples."
-    ),
+    typer.Option("--rotate-rows", metavar="ROWS", callback=check_above_zero, help="Another file after that many."),
 ]
 RotateMb = Annotated[
     float | None,

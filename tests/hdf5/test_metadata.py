@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import signal
 import socket
@@ -97,7 +98,7 @@ def test_the_metadata_keeps_its_types_and_nesting(tmp_path: Path, layout: str) -
         assert found.attrs["run"] == 7 and found.attrs["run"].dtype == np.int64
         assert found.attrs["gain"] == 2.5 and found.attrs["gain"].dtype == np.float64
         assert found.attrs["cooled"] == 1 and found.attrs["cooled"].dtype == np.uint8
-        assert isinstance(found.attrs["remarks"], h5py.Empty)
+        assert (found.attrs["remarks"].shape, found.attrs["remarks"].dtype) == ((0,), "S1")
         assert found.attrs["mounted"] == b"2025-05-01T12:00:00+00:00"
         assert [tag.decode() for tag in found.attrs["tags"]] == ["a", "µ"]
         assert found.attrs["steps"].tolist() == [1, 2, 3]
@@ -140,6 +141,24 @@ def test_notes_have_their_time_and_row(tmp_path: Path, layout: str) -> None:
         assert notes["timestamp_ns"][:].tolist() == [1_700_000_000_000_000_001]
         assert (notes["run"][:].tolist(), notes["row"][:].tolist()) == ([1], [5])
         assert notes["text"].asstr()[:].tolist() == ["shutter öffnet"]
+
+
+def test_notes_of_any_length_are_texts_of_fixed_length(tmp_path: Path, make_ring: Any) -> None:
+    ring = make_ring()
+    ring.write_arrow_batch(rows(0, 5))
+    texts = ["short", "", "µ" * 100, "line\n" * 20_000, "after\0it", "torn \ud800", "zeros\0\0", "last"]
+    writer = HDF5Writer(tmp_path / "a.h5", ring)
+    for number, text in enumerate(texts):
+        writer.annotate(text, number, {"": number})
+        writer.flush()
+    writer.stop()
+    with h5py.File(tmp_path / "a.h5") as file:
+        stored = file["annotations/text"]
+        assert stored.dtype.kind == "S" and stored.shape == (len(texts),)
+        found = [text.decode() for text in stored[:]]
+        assert found == [*texts[:5], "torn \\ud800", "zeros", "last"]
+        assert file["annotations/row"][:].tolist() == list(range(len(texts)))
+    assert os.path.getsize(tmp_path / "a.h5") < 200_000
 
 
 def plotted(file: Any) -> tuple[Any, Any]:

@@ -19,6 +19,7 @@ MAX_ATTRIBUTE_BYTES = 60_000
 _MAX_KEY_BYTES = 1000
 _MAX_ENTRIES = 10_000
 _MAX_NUMBER_BYTES = 8
+_NONE = np.empty(0, "S1")  # a null dataspace would say it better, but R reads garbage there
 _TEXTS = (str, datetime.datetime, datetime.date, datetime.time)
 
 
@@ -120,11 +121,13 @@ def _plain_value(name: str, value: Any) -> Any:
         array = np.empty(0, object)
     if array.dtype.kind == "M":
         array = np.datetime_as_string(array)
-    if array.dtype.kind == "U":
+    if array.dtype.kind == "U" and array.size:
         texts = array.tolist()
         return _text(name, texts) if isinstance(texts, str) else _texts(name, texts)
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
+    if array.dtype.kind == "U":
+        return np.empty(array.shape)
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > _MAX_NUMBER_BYTES:
         raise UnsupportedTypeError(
             f"metadata {name!r}: {type(value).__name__} cannot be stored; use text, numbers, bools, times, None, "
@@ -165,16 +168,11 @@ def _text(name: str, value: Any) -> str:
 
 
 def _write_group(group: Any, metadata: Mapping[str, Any]) -> None:
-    import h5py  # not above: the hardware loop's process checks metadata, and never loads it
-
     for key, value in metadata.items():
         if isinstance(value, Mapping):
             _write_group(group.create_group(key), value)
             continue
-        if value is None:
-            group.attrs.create(key, h5py.Empty("S1"))
-            continue
-        data = text_array(value) if isinstance(value, (str, list)) else np.asarray(value)
+        data = text_array(value) if isinstance(value, (str, list)) else _NONE if value is None else np.asarray(value)
         if data.nbytes > MAX_ATTRIBUTE_BYTES:
             group.create_dataset(key, data=data, dtype=data.dtype)
         else:
@@ -192,8 +190,8 @@ def _read_value(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, np.ndarray) and value.dtype.kind == "S":
-        return np.char.decode(value, "utf-8", "replace").tolist()
-    return None if getattr(value, "shape", ()) is None else value
+        return np.char.decode(value, "utf-8", "replace").tolist() if value.shape != _NONE.shape else None
+    return value
 
 
 __all__ = [

@@ -96,7 +96,8 @@ def _expected(columns: dict[str, Any], layout: str) -> Any:
 
 def _datasets(columns: dict[str, Any], span: slice, *, grown: bool) -> Any:
     for name in ("timestamp", *NUMBERS, "on", "image"):
-        yield name, np.asarray(columns[name][span]).astype(np.uint8 if name == "on" else None)
+        found = np.asarray(columns[name][span])
+        yield name, found.astype(np.uint8) if found.dtype == np.bool_ else found
     texts = columns["state"][span]
     if grown:
         encoded = [text.encode() for text in texts]

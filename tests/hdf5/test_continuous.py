@@ -192,6 +192,22 @@ def test_rows_held_back_show_in_the_lag(path: Path, make_ring: MakeRing) -> None
         assert engine.statistics().persisted_until_ns > before
 
 
+def test_no_row_waits_for_more_than_two_commits(path: Path, make_ring: MakeRing) -> None:
+    """And none of a slow stream for more than one."""
+    ring = make_ring()
+    chance = random.Random(2)
+    written = before = 0
+    with closing(engine_of(path, ring, chunk_rows=100)) as engine:
+        for most in (1, 60, 99, 140, 500, 3):
+            for _ in range(60):
+                size = chance.randint(1, most)
+                ring.write_arrow_batch(rows(written, size))
+                before, written = written, written + size
+                engine.commit()
+                assert engine.statistics().rows_persisted >= (written if most == 1 else before)
+    assert stored_rows(path) == list(range(written)), "without any drain"
+
+
 def fail(*_: Any) -> None:
     raise OSError("no room")
 

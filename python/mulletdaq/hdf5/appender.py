@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
+from itertools import zip_longest
 from typing import Any
 
 from mulletdaq.errors import FileFormatError, WriterError
@@ -196,7 +196,8 @@ def append_together(appends: Iterable[tuple[ChunkedAppender, Any]], *, threads: 
     try:
         for plan in plans:
             plan.appender._grow(plan)
-        threads.write(chain.from_iterable(plan.jobs for plan in plans))
+        # The first chunks of all, then the second: index nodes that are needed at once then lie side by side.
+        threads.write(job for together in zip_longest(*(plan.jobs for plan in plans)) for job in together if job)
     except BaseException:
         for plan in plans:
             plan.appender._let_go()

@@ -68,7 +68,11 @@ class ContinuousLayout(Layout):
         return self._batches
 
     def rows_now(self, available: int) -> int:
-        """As far as chunks end, if one ends; an open one is filled by a commit of its own."""
+        """As far as chunks end, if one ends; an open one is filled by a commit of its own.
+
+        Otherwise a commit that fills the chunks of 16 channels and begins others changes up to 74 pages, instead of 48.
+        What is held back comes with the next commit; only where the rate falls, part of it with the one after that.
+        """
         if not self._step:
             return available
         if filled := self._rows % self._step:

@@ -192,20 +192,24 @@ def test_rows_held_back_show_in_the_lag(path: Path, make_ring: MakeRing) -> None
         assert engine.statistics().persisted_until_ns > before
 
 
-def test_no_row_waits_for_more_than_two_commits(path: Path, make_ring: MakeRing) -> None:
-    """And none of a slow stream for more than one."""
+@pytest.mark.parametrize("steady", [True, False])
+def test_no_row_waits_long(path: Path, make_ring: MakeRing, steady: bool) -> None:
+    """At a steady rate for the next commit at most, at any for the one after it; of a slow stream for none."""
     ring = make_ring()
     chance = random.Random(2)
-    written = before = 0
+    ends = [0, 0, 0]
     with closing(engine_of(path, ring, chunk_rows=100)) as engine:
         for most in (1, 60, 99, 140, 500, 3):
-            for _ in range(60):
-                size = chance.randint(1, most)
-                ring.write_arrow_batch(rows(written, size))
-                before, written = written, written + size
+            for number in range(60):
+                size = most if steady else chance.randint(1, most)
+                ring.write_arrow_batch(rows(ends[-1], size))
+                ends.append(ends[-1] + size)
                 engine.commit()
-                assert engine.statistics().rows_persisted >= (written if most == 1 else before)
-    assert stored_rows(path) == list(range(written)), "without any drain"
+                if number > 2:
+                    waits = 0 if most == 1 else 1 if steady else 2
+                    assert engine.statistics().rows_persisted >= ends[-1 - waits]
+        engine.drain({})
+    assert stored_rows(path) == list(range(ends[-1]))
 
 
 def fail(*_: Any) -> None:

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -83,6 +85,44 @@ def test_files_follow_one_another_at_exact_rows(path: Path) -> None:
     files = [path, path.with_name("long_part2.h5"), path.with_name("long_part3.h5")]
     assert [len(stored(file)) for file in files] == [700, 700, 600]
     assert [value for file in files for value in stored(file)] == list(range(2000))
+
+
+def test_many_objects_a_day_are_warned_of(path: Path) -> None:
+    many = [f"channel_{number}" for number in range(16)]
+    cases: list[dict[str, Any]] = [{"flush_interval_s": 2}, {"layout": "continuous"}, {}]
+    for options in cases:
+        expected = [] if options else ["17 datasets every 1 s are 1.5 million a day"]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            mullet.record(path, channels=dict.fromkeys(many, "V"), **options)
+        assert [str(warning.message).split(",")[0] for warning in caught] == expected
+        assert all('use layout="continuous"' in str(warning.message) for warning in caught)
+
+
+def test_the_command_records_in_both_layouts_and_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [
+        sys.executable,
+        "-m",
+        "mulletdaq",
+        "record",
+        "-s",
+        "system",
+        "-r",
+        "100",
+        "-d",
+        "0.3",
+        "--interval",
+        "0.05",
+        "--json",
+        "-o",
+    ]
+    for layout in ("batches", "continuous"):
+        ended = subprocess.run([*words, f"{layout}.h5", "--layout", layout], check=True, capture_output=True, text=True)
+        assert ("use --layout continuous" in ended.stderr) == (layout == "batches"), ended.stderr
+    with h5py.File("batches.h5") as batches, h5py.File("continuous.h5") as continuous:
+        assert "batch_000001" in batches["measurements"] and "batches" not in batches
+        assert len(continuous["measurements/timestamp"]) == continuous["batches"][:, 2].sum() > 0
 
 
 def test_a_killed_script_started_again_has_every_row_once(path: Path) -> None:

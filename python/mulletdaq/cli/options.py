@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from mulletdaq.errors import MissingExtraError
 from mulletdaq.extras import needs_extra
+from mulletdaq.hdf5.options import LAYOUTS
 from mulletdaq.pacing import MAX_DURATION_S, MAX_RATE_HZ, MIN_RATE_HZ
 
 with needs_extra("cli"):
@@ -38,6 +39,13 @@ def check_interval(interval_s: float) -> float:
     if not 0 < interval_s <= MAX_INTERVAL_S:
         raise typer.BadParameter(f"{interval_s:g} s is not above 0 and at most {MAX_INTERVAL_S:g}")
     return interval_s
+
+
+def check_layout(layout: str) -> str:
+    """A layout of the file, else wrong usage."""
+    if layout not in LAYOUTS:
+        raise typer.BadParameter(f"there is no layout {layout!r}; there are: {', '.join(LAYOUTS)}")
+    return layout
 
 
 def check_ring_mb(ring_mb: int) -> int:

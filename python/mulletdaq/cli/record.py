@@ -16,6 +16,7 @@ from mulletdaq.cli.options import (
     RotateRows,
     check_duration,
     check_interval,
+    check_layout,
     check_ring_mb,
     parse_metadata,
     read_metadata_file,
@@ -63,6 +64,9 @@ def record(
     interval: Annotated[
         float, typer.Option("--interval", metavar="SECONDS", callback=check_interval, help="Between writes to disk.")
     ] = 1.0,
+    layout: Annotated[
+        str, typer.Option("--layout", metavar="NAME", callback=check_layout, help="batches; continuous for long runs.")
+    ] = "batches",
     metadata: Annotated[
         list[str] | None, typer.Option("--metadata", "-m", metavar="KEY=VALUE", help="Goes into FILE; repeatable.")
     ] = None,
@@ -94,6 +98,7 @@ def record(
             mode="a" if append else "x",
             ring_capacity_mb=ring_mb,
             flush_interval_s=interval,
+            layout=layout,
             compression=None if compression == "none" else compression,
             chunk_rows=chunk_rows,
             rotate_rows=rotate_rows,

@@ -3,8 +3,8 @@
 python benchmarks/layouts.py [--continuous BATCHES CHANNELS] [--batches BATCHES CHANNELS] [--rows ROWS] [--fsync]
                              [--folder FOLDER] [--json FILE] [--markdown FILE]
 
-100,000 batches of 200 channels in ``continuous`` and of 2 in ``batches`` by default, ROWS rows each, every one a commit of
-its own. A first and a last commit is the median of a hundred. Opening is done by a new process with h5py alone.
+100,000 batches of 200 channels in ``continuous`` and of 2 in ``batches`` by default, ROWS rows each, every one a
+commit of its own. A first and a last commit is the median of a hundred. A new process opens the file, with h5py alone.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from mulletdaq.errors import MissingExtraError
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.options import LAYOUTS
 from mulletdaq.pacing import MAX_DURATION_S, MAX_RATE_HZ, MIN_RATE_HZ
 
 with needs_extra("cli"):
@@ -43,6 +42,8 @@ def check_interval(interval_s: float) -> float:
 
 def check_layout(layout: str) -> str:
     """A layout of the file, else wrong usage."""
+    from mulletdaq.hdf5.options import LAYOUTS  # here, since it loads NumPy, for which --help does not wait
+
     if layout not in LAYOUTS:
         raise typer.BadParameter(f"there is no layout {layout!r}; there are: {', '.join(LAYOUTS)}")
     return layout

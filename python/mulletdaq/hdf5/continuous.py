@@ -13,6 +13,7 @@ from mulletdaq.hdf5.growing import GrowingColumns
 from mulletdaq.hdf5.layouts import Batch, Layout, plot_of, stream_group
 from mulletdaq.hdf5.ledger import DATA, Run, data_path, load_run, schema_of
 from mulletdaq.hdf5.naming import RAW_DATA, RAW_LENGTHS, is_batch_name, is_run_name, run_name
+from mulletdaq.hdf5.nexus import plot_by_default
 from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.storage import make_ordered_group
 
@@ -113,14 +114,8 @@ class ContinuousLayout(Layout):
         grown = GrowingColumns(self._group, self._rows, nodes, sizes, self._filters, entries)
         if not self._rows:
             grown.make(parts)
-            self._say_what_to_plot()
+            plot_by_default(self._file, self._run.stream, self._group, plot_of(self._columns))
         return grown
-
-    def _say_what_to_plot(self) -> None:
-        plot = plot_of(self._columns)
-        set_attributes(self._group, **plot)
-        if plot and "default" not in self._file.attrs:
-            set_attributes(self._file, default=self._group.name.lstrip("/"))
 
 
 def begin_data(file: Any, stream: str, number: int, schema: Any, columns: list[Column] | None) -> dict[str, Any]:

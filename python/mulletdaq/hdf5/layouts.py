@@ -14,6 +14,7 @@ from mulletdaq.hdf5.attributes import get_text, set_attributes
 from mulletdaq.hdf5.columns import Column, write_part
 from mulletdaq.hdf5.ledger import Run
 from mulletdaq.hdf5.naming import BATCH_PREFIX, RAW_DATA, RAW_LENGTHS, batch_name, is_batch_name
+from mulletdaq.hdf5.nexus import plot_by_default
 from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.parts import Part
 from mulletdaq.hdf5.storage import make_ordered_group
@@ -101,8 +102,10 @@ class BatchLayout(Layout):
     """
 
     def __init__(self, file: Any, stream: str, columns: list[Column] | None, filters: Filters) -> None:
+        self._file, self._stream = file, stream
         self._group = stream_group(file, stream)
         self._columns = columns
+        self._linked = False
         self._filters = filters
         self._last_number = _last_number(self._group)
 
@@ -127,7 +130,8 @@ class BatchLayout(Layout):
         )
         for part in batch.parts(self._columns):
             write_part(group, part, self._filters)
-        set_attributes(group, **plot_of(self._columns))
+        plot_by_default(self._file, self._stream, group, plot_of(self._columns), linked=self._linked)
+        self._linked = True
         self._last_number += 1
 
 

@@ -147,7 +147,7 @@ def test_ctrl_c_within_a_commit_comes_after_it(path: Path, monkeypatch: pytest.M
 def test_a_file_that_hdf5_fails_to_close_is_not_touched_again(
     path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    """HDF5 frees such a file, but keeps its id; it happens after a read error in the middle of a flush, now and then."""
+    """HDF5 frees such a file, but keeps its id; a read error in the middle of a flush brings it about, now and then."""
 
     def fail(_: h5py.File) -> None:
         raise OSError("Problems closing file (slist already enabled?)")

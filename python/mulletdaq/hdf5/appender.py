@@ -68,7 +68,7 @@ class ChunkedAppender:
     @property
     def axes(self) -> int:
         """How many axes the dataset has."""
-        return int(self._dataset.ndim)
+        return 1 + len(self._row_shape)
 
     def rebind(self, dataset: Any, rows: int | None = None) -> None:
         """Go on in a dataset that was opened again; reads the rows of the chunk at its edge, once.
@@ -78,10 +78,13 @@ class ChunkedAppender:
         """
         self._packer = packer_of(dataset)
         _check_growing(dataset)
-        self._dataset, self._chunk_rows = dataset, dataset.chunks[0]
-        self._rows = len(dataset) if rows is None else rows
-        if not 0 <= self._rows <= len(dataset):
-            raise FileFormatError(f"{dataset.name} has {len(dataset)} rows, not the {rows} that it is said to have")
+        # h5py asks HDF5 each time: with hundreds of channels asking is half of a commit.
+        self._dataset, self._chunk_rows, self._dtype = dataset, dataset.chunks[0], dataset.dtype
+        self._length, *row_shape = dataset.shape
+        self._row_shape = tuple(row_shape)
+        self._rows = self._length if rows is None else rows
+        if not 0 <= self._rows <= self._length:
+            raise FileFormatError(f"{dataset.name} has {self._length} rows, not the {rows} that it is said to have")
         filled = self._rows % self._chunk_rows
         self._edge: Any = padded(dataset[self._rows - filled : self._rows], self._chunk_rows) if filled else None
         self._edge_is_bare = bool(filled) and self._bare and self._found_bare(self._rows - filled)
@@ -143,14 +146,15 @@ class ChunkedAppender:
         if self._dataset is None:
             raise WriterError("an append to this dataset failed; open it again and rebind")
         values = np.asarray(values)
-        if values.shape[1:] != self._dataset.shape[1:] or not values.ndim:
-            expected = ", ".join(map(str, ("rows", *self._dataset.shape[1:])))
+        if values.shape[1:] != self._row_shape or not values.ndim:
+            expected = ", ".join(map(str, ("rows", *self._row_shape)))
             raise ValueError(f"{self._dataset.name} takes values of shape ({expected}), not {values.shape}")
-        return values.astype(self._dataset.dtype, casting="equiv", copy=False)
+        return values.astype(self._dtype, casting="equiv", copy=False)
 
     def _grow(self, plan: _Plan) -> None:
-        if len(self._dataset) != plan.rows:
-            self._dataset.resize(plan.rows, axis=0)
+        if self._length != plan.rows:
+            self._dataset.id.set_extent((plan.rows, *self._row_shape))
+            self._length = plan.rows
 
     def _let_go(self) -> None:
         self._dataset = None

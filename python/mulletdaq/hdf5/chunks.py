@@ -79,7 +79,7 @@ class Chunk:
     @property
     def place(self) -> tuple[int, ...]:
         """Where it begins, on all axes."""
-        return (self.first_row, *(0 for _ in self.rows.shape[1:]))
+        return (self.first_row, *(0,) * (self.rows.ndim - 1))
 
     def write(self, packed: Any) -> None:
         """Write it as it stands, past HDF5's filters and its cache."""
@@ -127,6 +127,9 @@ class PackingThreads:
         under_way: deque[tuple[Chunk, Future[Any]]] = deque()
         try:
             for chunk, packer in chain(first, coming):
+                if packer.compress is None and not under_way:  # nothing to wait for, as with all open chunks
+                    chunk.write(packer(chunk.rows))
+                    continue
                 under_way.append((chunk, self._start(packer, chunk.rows)))
                 if len(under_way) > self.count + 1:
                     _finish(*under_way.popleft())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -21,6 +22,7 @@ MakeRing = Callable[..., RingBuffer]
 MOST_PAGES = 50
 BATCHES = 100_000
 CHUNK_ROWS = 512  # of sixteen channels
+WIDE_ROWS = 256  # of more than thirty
 BACKLOG_ROWS = 150_000
 FLOATS = [pa.float64()] * 16
 MIXED = [pa.float64(), pa.float32(), pa.int16(), pa.uint8(), pa.bool_(), pa.int64(), pa.int32(), pa.uint16()] * 2
@@ -114,3 +116,23 @@ def test_a_fast_stream_changes_few_pages_too(path: Path, make_ring: MakeRing, ro
     *others, most = sorted(pages)
     assert max(others) <= MOST_PAGES, pages
     assert most <= MOST_PAGES + rows * 17 * 8 // 8 // PAGE_BYTES, pages
+
+
+@pytest.mark.parametrize("compression", ["gzip", None])
+def test_open_chunks_of_a_wide_stream_share_pages(path: Path, make_ring: MakeRing, compression: str | None) -> None:
+    """Half a page a channel, beside headers; where chunks are moved or begun in the room of others, the index too."""
+    channels = 200
+    file = Long(path, make_ring(capacity_bytes=32 << 20), [pa.float64()] * channels, compression)
+    try:
+        pages: dict[bool, list[int]] = {True: [], False: []}
+        while file.written < 3 * WIDE_ROWS:
+            begins = file.engine.statistics().rows_persisted % WIDE_ROWS == 0
+            file.write(10)
+            pages[begins].append(file.pages_of_commit())
+    finally:
+        file.engine.close()
+    with h5py.File(path) as stored:
+        assert {dataset.chunks for dataset in stored["measurements"].values()} == {(WIDE_ROWS,)}
+    assert len(pages[True]) >= 3
+    assert max(pages[False]) <= channels * 3 // 4, pages
+    assert max(pages[True]) <= channels * 5 // 4, pages

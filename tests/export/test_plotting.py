@@ -65,7 +65,7 @@ def test_axes(tmp_path: Path, figures: list[Any]) -> None:
     plot(record(tmp_path / "in.h5", [rows(0, 30)]), tmp_path / "out.svg")
     first, second = figures[0].get_axes()
     assert first.get_ylabel() == "voltage (V)" and second.get_ylabel() == "count"
-    assert second.get_xlabel() == "time since 2023-11-14T22:13:20.000000+00:00 (ms)"
+    assert second.get_xlabel() == "time since 2023-11-14T22:13:20.000000000+00:00 (ms)"
     voltage, counts = lines(figures[0])
     assert voltage[::2, 0].tolist() == pytest.approx(list(range(30)))
     assert voltage[::2, 1].tolist() == [n * 0.5 for n in range(30)]

@@ -21,6 +21,7 @@ import pyarrow as pa
 from mulletdaq.hdf5.columns import columns_of
 from mulletdaq.hdf5.layouts import Batch, BatchLayout
 from mulletdaq.hdf5.ledger import Run, begin_run, find_run
+from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.storage import LIBVER, make_ordered_group
 
 from .judge import Look
@@ -44,7 +45,7 @@ def write(path: str, interval_s: float, *, fsync: bool) -> None:
     chosen = np.random.default_rng()
     with h5py.File(path, "a", libver=LIBVER) as file:
         run = _run_of(file)
-        layout = BatchLayout(file, "", None)
+        layout = BatchLayout(file, "", columns_of(_SCHEMA), Filters(None))
         fd = os.open(path, os.O_RDONLY)
         while True:
             _append(run, layout, int(chosen.integers(1, _LARGEST_BATCH)))
@@ -69,7 +70,7 @@ def _run_of(file: Any) -> Run:
 def _append(run: Run, layout: BatchLayout, rows: int) -> None:
     numbers = np.arange(run.next_row, run.next_row + rows)
     piece = pa.record_batch([numbers, numbers, numbers * 0.5], schema=_SCHEMA)
-    layout.append(run, columns_of(_SCHEMA), Batch(run.next_row, 0, rows, pieces=[piece]))
+    layout.append(run, Batch(run.next_row, 0, rows, pieces=[piece]))
     run.next_row += rows
     run.rows += rows
     run.store_cursor()

@@ -23,7 +23,7 @@ from mulletdaq.hdf5.continuous import CHUNK_ROWS, ContinuousLayout, begin_data
 from mulletdaq.hdf5.journal.guard import undisturbed
 from mulletdaq.hdf5.layouts import BatchLayout, Layout
 from mulletdaq.hdf5.ledger import DATA, Run, is_opaque, load_run
-from mulletdaq.hdf5.naming import BATCH_TABLE
+from mulletdaq.hdf5.naming import BATCH_TABLE, ENTRY
 from mulletdaq.hdf5.options import LAYOUTS, Filters
 from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line
 
@@ -35,6 +35,8 @@ _COMMIT_BYTES = 64 << 20
 _COMMIT_BATCHES = 1000
 _NOT_COPIED = ("default", "continued_in", "continues")
 """Attributes of a file that hold for it alone."""
+
+_ENDS = ("end", "end_ns", "ended")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def convert(
                     on_progress(done, total)
             conversion.check(name)
             with writing():
-                storage.commit()
+                conversion.copy_ends()
+                storage.commit(ended=None)
         finally:
             storage.close()
         size_bytes = unfinished.stat().st_size
@@ -167,6 +170,15 @@ class _Conversion:
                     f"{path} is damaged: run {number} has {found} of {run.rows} rows; mullet verify says more"
                 )
 
+    def copy_ends(self) -> None:
+        """What was recorded has ended when the source says, not now."""
+        copied = [(self._source, self._file)]
+        copied += [(run.group, self._runs[number].group) for number, run in runs_of(self._source).items()]
+        for source, target in copied:
+            for name in _ENDS:
+                if name in source.attrs:
+                    _copy_attribute(source, target, name)
+
     def _append(self, run: Run, batch: StoredBatch) -> None:
         self._layout(run).append(run, batch)
         run.rows += batch.rows
@@ -212,7 +224,7 @@ def _size(entries: Any) -> int:
 def _copy_books(source: Any, target: Any) -> None:
     """Everything but runs and measurements."""
     for name in source:
-        if name not in ("measurements", "runs", BATCH_TABLE):
+        if name not in ("measurements", "runs", BATCH_TABLE, ENTRY):
             if name in target:
                 del target[name]
             source.copy(name, target)

@@ -139,10 +139,11 @@ class Storage:
         """The journal's counts."""
         return self._journal.statistics()
 
-    def commit(self, *, ended: bool = False) -> None:
+    def commit(self, *, ended: bool | None = False) -> None:
         """Make all that was written since the last commit part of the file, at once or not at all.
 
-        The file's ``end`` is then the present time. With ``ended`` it says too that nothing more is to come.
+        The file's ``end`` is then the present time. With ``ended`` it says too that nothing more is to come;
+        None leaves both as they are.
 
         Raises
         ------
@@ -150,7 +151,8 @@ class Storage:
             If it failed; :meth:`roll_back` comes next.
         """
         self._attempted = self._journal.last_commit + 1
-        _set_end(self.file, time.time_ns(), ended=ended)
+        if ended is not None:
+            _set_end(self.file, time.time_ns(), ended=ended)
         self._journal.commit()
         self._attempted = None
 

@@ -31,6 +31,8 @@ Each class also derives from the builtin that a Python user would catch::
     │   └── UnsupportedTypeError      TypeError
     ├── RecordingError                RuntimeError
     ├── SourceError                   RuntimeError
+    ├── ConfigError                   ValueError
+    ├── DaemonError                   RuntimeError
     ├── RemoteError
     │   ├── ConnectionLostError       ConnectionError
     │   ├── AccessRefusedError        PermissionError
@@ -165,6 +167,24 @@ class RecordingError(MulletError, RuntimeError):
 
 class SourceError(MulletError, RuntimeError):
     """A source failed to deliver."""
+
+
+class ConfigError(MulletError, ValueError):
+    """A configuration with mistakes.
+
+    Attributes
+    ----------
+    mistakes : list of str
+        All of them, each by file, line and key.
+    """
+
+    def __init__(self, *mistakes: str) -> None:
+        self.mistakes = list(mistakes)
+        super().__init__("; ".join(mistakes))
+
+
+class DaemonError(MulletError, RuntimeError):
+    """A daemon runs already, none runs, or it cannot start."""
 
 
 class RemoteError(MulletError):

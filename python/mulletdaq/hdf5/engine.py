@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from mulletdaq.errors import FileError, FileFormatError, FileWriteError, MulletError, RingError, WriterError
@@ -57,7 +57,7 @@ class Engine:
         self._streams: list[Stream] = []
         try:
             for name, ring in options.rings.items():
-                self._streams.append(Stream(name, ring.path, ring.stream_id, options.layout))
+                self._streams.append(Stream(name, ring, options.layout))
             self._chain = open_chain(options.path, self._stream_ids, self._open_storage)
         except BaseException:
             for stream in self._streams:
@@ -162,7 +162,9 @@ class Engine:
             except FileWriteError:
                 self._broken = True  # the next commit tells
 
-    def drain(self, rows: Mapping[str, int], timeout_s: float | None = None) -> None:
+    def drain(
+        self, rows: Mapping[str, int], timeout_s: float | None = None, tell: Callable[[], None] = lambda: None
+    ) -> None:
         """Commit until every stream has its row of ``rows``, or nothing more is there.
 
         Parameters
@@ -171,6 +173,8 @@ class Engine:
             The row before which to stop, by stream; a stream not named goes to the end of its ring as it is now.
         timeout_s
             How long that may take; a commit under way is finished. None has no limit.
+        tell
+            Called after each commit.
 
         Raises
         ------
@@ -184,6 +188,7 @@ class Engine:
         rows = {**self.heads(), **rows}
         deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
         while self.commit(rows):
+            tell()
             if time.monotonic() >= deadline:
                 raise WriterError(
                     f"could not bring everything into {self.path} within {timeout_s:g} s; the ring keeps the rest"
@@ -322,8 +327,24 @@ class Engine:
 
     def _rotate_if_due(self) -> None:
         """Go on in another file when this one is full; in this one as long as no other can be made."""
-        if not self._rotation_due() or not (self._notes or any(stream.waiting for stream in self._living_streams())):
-            return
+        if self._rotation_due() and (self._notes or any(stream.waiting for stream in self._living_streams())):
+            self._rotate()
+
+    def rotate(self) -> None:
+        """Go on in another file from here, unless this one has no rows yet.
+
+        Raises
+        ------
+        FileWriteError
+            If none can be begun; this one goes on.
+        """
+        if any(stream.rows_in_file for stream in self._streams) and not self._broken:
+            with undisturbed():
+                self._rotate()
+            if self.rotation_error:
+                raise FileWriteError(f"no other file can be begun: {self.rotation_error}; {self.path} goes on")
+
+    def _rotate(self) -> None:
         try:
             with self._write_errors():
                 template = self.options.template or escaped(self.options.path)
@@ -337,13 +358,9 @@ class Engine:
             self.rotation_error = str(error)
 
     def _rotation_due(self) -> bool:
-        storage, rotation = self._chain.storage, self.options.rotation
+        storage = self._chain.storage
         rows = max((stream.rows_in_file for stream in self._streams), default=0)
-        if storage.full or rows >= (rotation.rows or math.inf):
-            return True
-        large = storage.size_bytes >= (rotation.megabytes or math.inf) * (1 << 20)
-        old = time.time() - storage.begun_s >= (rotation.seconds or math.inf)
-        return rows > 0 and (large or old)
+        return storage.full or self.options.rotation.due(rows, storage.size_bytes, time.time() - storage.begun_s)
 
     def _collect(self, until: Mapping[str, int] | None) -> None:
         rows = None if self.rotation_error else self.options.rotation.rows

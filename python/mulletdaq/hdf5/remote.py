@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -35,8 +36,8 @@ class ProcessService(Service):
         If the process ended before it was ready.
     """
 
-    def __init__(self, options: EngineOptions) -> None:
-        super().__init__()
+    def __init__(self, options: EngineOptions, report: Callable[[str], None] = print_report) -> None:
+        super().__init__(report)
         self._options = options
         self._unanswered: dict[int, Request] = {}
         self._unsaved_notes: list[Note] = []
@@ -65,6 +66,15 @@ class ProcessService(Service):
     def pid(self) -> int | None:
         """The process's id; another one after a death."""
         return self._process.pid
+
+    @property
+    def restarting(self) -> bool:
+        """Whether one that died is being replaced, and is not ready yet."""
+        return not self._ready_at
+
+    def kill(self) -> None:
+        """Kill the process; another one takes its place."""
+        self._process.kill()
 
     def join(self) -> None:
         """Close the pipe to the process, and wait for its end unless it still drains."""
@@ -104,28 +114,30 @@ class ProcessService(Service):
                 break
             lived_s = time.monotonic() - self._ready_at if self._ready_at else 0.0
             deaths = 0 if lived_s > _QUICK_DEATH_S else deaths + 1
+            self._ready_at = 0.0
             self._tell_of_death(deaths)
             self._replay_journal()
             again = deaths - _PATIENCE_DEATHS
             delay_s = 0.0 if again <= 0 else min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2**again)
             if self._let_go.wait(delay_s):
                 break
-            self._ready_at = 0.0
             self._process = WriterProcess(self._options)
+            self.restarts += 1
         end = WriterError(self._end_message())
         if not self._first_ready.done():
             self._first_ready.set_exception(self._failure or end)
         elif not self._let_go.is_set() and self._first_ready.exception() is None:
-            print_report(str(end))  # nobody may ask for hours, and the ring fills meanwhile
+            self._report(str(end))  # nobody may ask for hours, and the ring fills meanwhile
         self._finish(end)
 
     def _tell_of_death(self, deaths: int) -> None:
         failure, self._failure = self._failure, None
         path, pid = self._options.path, self._process.pid
+        self.last_death = self._process.end() if failure is None else str(failure)
         if failure is not None:
-            print_report(f"the HDF5 writer could not be started again: {failure}; trying on, the ring keeps the rows")
+            self._report(f"the HDF5 writer could not be started again: {failure}; trying on, the ring keeps the rows")
         else:
-            print_report(
+            self._report(
                 f"the HDF5 writer of {path} (process {pid}) {self._process.end()}; "
                 "the ring keeps the rows, a new one is being started"
             )
@@ -140,12 +152,13 @@ class ProcessService(Service):
         try:
             recover(self.statistics.path or self._options.path)
         except (MulletError, OSError) as error:
-            print_report(f"the journal of {self._options.path} waits for the new writer: {error}")
+            self._report(f"the journal of {self._options.path} waits for the new writer: {error}")
 
     def _take(self, line: bytes) -> None:
         event, number, outcome = decode_event(line)
+        self.heard_at = time.monotonic()
         if event == "report":
-            print_report(str(outcome))
+            self._report(str(outcome))
         elif event == "answer" and not isinstance(outcome, str):
             self._resolve(number, outcome)
         elif event == "failed" and isinstance(outcome, BaseException):

@@ -28,7 +28,7 @@ class WriterProcess:
 
     def __init__(self, options: EngineOptions) -> None:
         self._lock = threading.Lock()
-        self._process = _spawn()
+        self._process = start_module("mulletdaq.hdf5.process")
         self.send(encode_options(options))
 
     @property
@@ -77,19 +77,24 @@ class WriterProcess:
         with suppress(ProcessLookupError):
             self._process.terminate()
 
+    def kill(self) -> None:
+        """End it as it is."""
+        self._process.kill()
+
     def wait(self) -> None:
         """Give it time to end."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_EXIT_TIMEOUT_S)
 
 
-def _spawn() -> subprocess.Popen[bytes]:
+def start_module(module: str) -> subprocess.Popen[bytes]:
+    """A process of this interpreter that runs a module, spoken to over unbuffered pipes."""
     # Ctrl-C reaches the child too, even before it can ignore it: it begins with the signal blocked.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return subprocess.Popen(
             # -P: what lies in the working directory is imported only where it is here
-            [sys.executable, "-P", "-m", "mulletdaq.hdf5.process"],
+            [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -106,4 +111,4 @@ def _extra_paths() -> list[str]:
     return [os.path.abspath(path) for path in sys.path if path not in own and not path.endswith(".zip")]
 
 
-__all__ = ["WriterProcess"]
+__all__ = ["WriterProcess", "start_module"]

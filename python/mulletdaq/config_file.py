@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mulletdaq.config import Config, default_streams
+from mulletdaq.config import Config, DaemonConfig, default_streams
 from mulletdaq.errors import ConfigError
 from mulletdaq.extras import needs_extra
 
@@ -40,7 +40,9 @@ class Mistake:
         return ": ".join(part for part in (place, self.key, self.what) if part)
 
 
-def read_config(path: str | os.PathLike[str] | None, checks: Checks | None = None) -> Config:
+def read_config(
+    path: str | os.PathLike[str] | None, checks: Checks | None = None, daemon: Mapping[str, Any] | None = None
+) -> Config:
     """The configuration of a file, or the default one.
 
     Parameters
@@ -49,6 +51,8 @@ def read_config(path: str | os.PathLike[str] | None, checks: Checks | None = Non
         A TOML file; None for one stream, ``experiment_data``, in one file of that name.
     checks
         See :data:`Checks`.
+    daemon
+        What is to be taken instead of the file's ``[daemon]``.
 
     Raises
     ------
@@ -56,7 +60,8 @@ def read_config(path: str | os.PathLike[str] | None, checks: Checks | None = Non
         If there is no such file, it is not TOML, or has mistakes; ``mistakes`` has all of them.
     """
     if path is None:
-        return Config(streams=dict(default_streams()), folder=os.getcwd())
+        default = Config(streams=dict(default_streams()), folder=os.getcwd(), daemon=DaemonConfig(**(daemon or {})))
+        return _without_mistakes(default, "the command line", {})
     file = os.fspath(path)
     try:
         with open(file, "rb") as opened:
@@ -67,6 +72,8 @@ def read_config(path: str | os.PathLike[str] | None, checks: Checks | None = Non
         raise _config_error([Mistake(file, None, "", f"cannot be read: {reason}")]) from None
     except tomllib.TOMLDecodeError as error:
         raise _config_error([Mistake(file, _line_in(str(error)), "", str(error))]) from None
+    if daemon and isinstance(document.get("daemon", {}), dict):
+        document["daemon"] = {**document.get("daemon", {}), **daemon}
     return _validated(file, text, document, checks or {})
 
 
@@ -81,13 +88,17 @@ def _validated(file: str, text: str, document: dict[str, Any], checks: Checks) -
     plain = json.dumps(_with_channels(document), default=str)
     lines = _lines(text)
     try:
-        config = TypeAdapter(Config).validate_json(plain, context={"name": _check_name, **_in_folder(checks, folder)})
+        config = TypeAdapter(Config).validate_json(plain, context={"name": check_name, **_in_folder(checks, folder)})
     except ValidationError as error:
         raise _config_error([_mistake(file, lines, one) for one in error.errors()]) from None
+    return replace(_without_mistakes(config, file, lines), file=os.path.abspath(file), folder=folder)
+
+
+def _without_mistakes(config: Config, file: str, lines: Mapping[Key, int]) -> Config:
     mistakes = [Mistake(file, _line_of(lines, key), _text(key), what) for key, what in _contradictions(config)]
     if mistakes:
         raise _config_error(mistakes)
-    return replace(config, file=os.path.abspath(file), folder=folder)
+    return config
 
 
 def _in_folder(checks: Checks, folder: str) -> dict[str, Callable[[Any], None]]:
@@ -107,7 +118,8 @@ def _in_folder(checks: Checks, folder: str) -> dict[str, Callable[[Any], None]]:
     return {"file": check_file, "folders": check_folders, **checks}
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse what cannot name a stream or a recording, with ValueError."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be a name; letters, digits and _ . - can, at most 128 of them")
 
@@ -242,4 +254,4 @@ def _parts(dotted: str) -> Key:
     return tuple(part.strip("\"'") for part in _KEY_PART.findall(dotted))
 
 
-__all__ = ["Checks", "Mistake", "is_loopback", "read_config"]
+__all__ = ["Checks", "Mistake", "check_name", "is_loopback", "read_config"]

@@ -7,21 +7,29 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mulletdaq.config import Config
-from mulletdaq.config_file import read_config
+from mulletdaq.config_file import check_name, read_config
+from mulletdaq.hdf5.naming import check_stream_name
 from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.templates import fill
 from mulletdaq.sources.registry import SOURCES
 
 
-def load_config(path: str | os.PathLike[str] | None) -> Config:
+def load_config(path: str | os.PathLike[str] | None, **daemon: Any) -> Config:
     """The configuration of a file, checked as far as it can be before anything starts.
+
+    Parameters
+    ----------
+    path
+        A TOML file; None for the default one.
+    **daemon
+        What the command line says instead of the file's ``[daemon]``.
 
     Raises
     ------
     ConfigError
         With every mistake in it.
     """
-    return read_config(path, CHECKS)
+    return read_config(path, CHECKS, daemon)
 
 
 def _check_source(name: str) -> None:
@@ -43,7 +51,13 @@ def _check_compression(compression: str) -> None:
         raise ValueError(str(error)) from None
 
 
+def _check_stream_name(name: str) -> None:
+    check_name(name)
+    check_stream_name(name)
+
+
 CHECKS: Mapping[str, Callable[[Any], None]] = {
+    "name": _check_stream_name,
     "source": _check_source,
     "template": _check_template,
     "compression": _check_compression,

@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from mulletdaq.hdf5.options import EngineOptions
 from mulletdaq.hdf5.process import encode_options
@@ -89,19 +89,34 @@ class WriterProcess:
 
 def start_module(module: str) -> subprocess.Popen[bytes]:
     """A process of this interpreter that runs a module, spoken to over unbuffered pipes."""
-    # Ctrl-C reaches the child too, even before it can ignore it: it begins with the signal blocked.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with interrupts_blocked():
         return subprocess.Popen(
-            # -P: what lies in the working directory is imported only where it is here
-            [sys.executable, "-P", "-m", module],
+            module_command(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_extra_paths())},
+            env=module_environment(),
         )
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Ctrl-C reaches a child too, even before it can ignore it: started herein, it begins with the signal blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def module_command(module: str) -> list[str]:
+    """What runs a module in this interpreter; of the working directory it imports only what is imported here."""
+    return [sys.executable, "-P", "-m", module]
+
+
+def module_environment() -> dict[str, str]:
+    """This process's environment, with its places to find modules."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(_extra_paths())}
 
 
 def _extra_paths() -> list[str]:
@@ -111,4 +126,4 @@ def _extra_paths() -> list[str]:
     return [os.path.abspath(path) for path in sys.path if path not in own and not path.endswith(".zip")]
 
 
-__all__ = ["WriterProcess", "start_module"]
+__all__ = ["WriterProcess", "interrupts_blocked", "module_command", "module_environment", "start_module"]

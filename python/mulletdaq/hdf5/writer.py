@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
@@ -75,8 +75,8 @@ class HDF5Writer:
     since_ns
         Instead, ns since the Unix epoch: at the first row with such a timestamp or a later one, for stamps that grow.
     persist
-        Whether to be the rings' persisting sink, whom producers with ``on_full="block"`` wait for. Of several writers
-        on one ring one should be.
+        Whether to be the rings' persisting sink, whom producers with ``on_full="block"`` wait for, or of which streams.
+        Of several writers on one ring one should be.
     reserve_mb
         Room on the disk, in 1,048,576 bytes, that is left to others: with less, writing pauses, and resumes by itself.
         Only :meth:`stop` uses it up. With 0 writing goes on until the disk is full.
@@ -122,7 +122,7 @@ class HDF5Writer:
         creator: str | None = None,
         start: Start | Mapping[str, Start] = None,
         since_ns: int | None = None,
-        persist: bool = True,
+        persist: bool | Collection[str] = True,
         reserve_mb: float = 0,
         check_schemas: bool = True,
         report: Callable[[str], None] = print_report,
@@ -133,6 +133,7 @@ class HDF5Writer:
         check_names(self._rings, named=isinstance(ring, Mapping))
         if check_schemas:
             check_schemas_of(self._rings)
+        persisted = persist if isinstance(persist, Collection) else self._rings if persist else ()
         starts = start if isinstance(start, Mapping) else dict.fromkeys(self._rings, start)
         template = fill(os.path.abspath(os.fspath(path)), stream=stream_of(self._rings))
         self.path = at(template, 1) if first_path is None else os.path.abspath(os.fspath(first_path))
@@ -140,7 +141,10 @@ class HDF5Writer:
             path=self.path,
             template=template,
             rotation=Rotation(rotate_rows, rotate_mb, rotate_s),
-            rings={name: address_of(one, starts.get(name), since_ns, persist) for name, one in self._rings.items()},
+            rings={
+                name: address_of(one, starts.get(name), since_ns, name in persisted)
+                for name, one in self._rings.items()
+            },
             flush_interval_s=flush_interval_s,
             layout=layout,
             compression=compression,

@@ -145,24 +145,26 @@ class Pids:
         self._ring.close()
 
 
-def start_hardware(folder: Path, rows: int, rate_hz: float) -> subprocess.Popen[str]:
-    """A script that writes row numbers to the daemon's stream; returns once it produces."""
-    script = folder / "hardware.py"
-    script.write_text(HARDWARE)
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(rows), str(rate_hz)],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "producing\n"
-    return process
+class Hardware:
+    """A script that writes row numbers to the daemon's stream; made once it produces."""
+
+    def __init__(self, folder: Path, rows: int, rate_hz: float) -> None:
+        script = folder / "hardware.py"
+        script.write_text(HARDWARE)
+        command = [sys.executable, str(script), str(rows), str(rate_hz)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "producing\n"
+
+    def wait(self) -> int:
+        """Its exit code, once it has written all."""
+        self._process.communicate(timeout=PATIENCE_S)
+        return self._process.returncode
 
 
 def stored(path: Path, column: str = "value") -> np.ndarray:
     """A column of a file with one run, all batches joined."""
     with h5py.File(path, "r") as file:
         batches = [file["measurements"][name] for name in sorted(file["measurements"])]
-        assert len(file["losses/rows"] if "losses/rows" in file else []) == 0
+        assert len(file.get("losses/rows", ())) == 0
         return np.concatenate([batch[column][:] for batch in batches])

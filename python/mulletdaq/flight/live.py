@@ -5,23 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from mulletdaq.errors import FrameCorruptError, RequestError, RingReplacedError
+from mulletdaq.errors import RequestError, RingReplacedError
 from mulletdaq.extras import needs_extra
+from mulletdaq.flight.gathering import OPAQUE_SCHEMA, GaplessReader
 from mulletdaq.flight.messages import encode
 from mulletdaq.flight.tickets import BatchFacts, StreamTicket
-from mulletdaq.ring import Cursor, RingBuffer
-from mulletdaq.schema import TIMESTAMP
+from mulletdaq.ring import RingBuffer
 
 with needs_extra("flight"):
     import pyarrow as pa
 
-OPAQUE_SCHEMA = pa.schema([pa.field(TIMESTAMP, pa.int64(), nullable=False), pa.field("raw_data", pa.binary())])
-"""What the messages of an opaque ring are sent as."""
-
 _LOOK_INTERVAL_S = 0.25
 _MANY_ROWS = 4096
-_MANY_BYTES = 64 << 10
-_MESSAGES_AT_ONCE = 1024
 
 Sent = tuple[pa.RecordBatch, bytes]
 
@@ -30,7 +25,7 @@ class LiveRows:
     """One client's way through a ring.
 
     Reading a ring costs its producer nothing, however slow the client is: a client that is too slow finds rows
-    overwritten, and is told which.
+    overwritten, and is told how many.
 
     Parameters
     ----------
@@ -39,12 +34,14 @@ class LiveRows:
     ticket
         What the client wants.
     has_gone
-        Tells whether the client is still there; asked a few times a second.
+        Tells whether the client has gone; asked a few times a second.
 
     Raises
     ------
     RequestError
-        If the rows asked for are not there yet, or of another ring.
+        If the row to start at is not there yet.
+    RingReplacedError
+        If it is another ring than the ticket's.
     """
 
     def __init__(self, ring: RingBuffer, ticket: StreamTicket, has_gone: Callable[[], bool]) -> None:
@@ -56,11 +53,13 @@ class LiveRows:
         self._wait_s = ticket.wait_s
         self._heartbeat_s = ticket.heartbeat_s
         newest = ring.newest_row
-        self._cursor, self._next_row = _start(ring, ticket, newest)
-        self._first_row = self._next_row
-        self._stop = ticket.stop if ticket.follow or ticket.stop is None else min(ticket.stop, newest)
-        if self._stop is None and not ticket.follow:
-            self._stop = newest
+        start = _start(ticket, newest)
+        self._reader = GaplessReader(ring, start)
+        asked = isinstance(ticket.start, int) and ticket.start >= 0
+        self._next_row = ticket.start if asked and isinstance(ticket.start, int) else self._reader.row
+        self._stop = ticket.stop
+        if not ticket.follow:
+            self._stop = newest if ticket.stop is None else min(ticket.stop, newest)
 
     def wait_for_schema(self) -> pa.Schema:
         """The schema of what is sent; a stream that is followed may get it yet."""
@@ -73,72 +72,52 @@ class LiveRows:
         try:
             while not self._is_through() and not self._has_gone():
                 sent_at = time.monotonic()
-                batch = self._wait_for_rows()
-                if batch is not None and batch.num_rows:
-                    yield self._sent(batch, self._first_row)
+                batch = self._wait_for_rows(sent_at)
+                if batch is not None:
+                    first = self._reader.row - batch.num_rows
+                    yield self._sent(self._before_stop(batch, first), first)
                     self._let_rows_gather(batch, sent_at)
                 elif not self._is_through() and not self._has_gone():
-                    yield self._empty(self._cursor.row)
-            if self._stop is not None and self._next_row < self._stop <= self._cursor.row:
-                yield self._empty(self._stop)  # the last rows asked for are lost, and that must be told
+                    yield self._sent(self._no_rows(), self._reader.row)
+            if self._stop is not None and self._next_row < self._stop <= self._reader.row:
+                yield self._sent(self._no_rows(), self._stop)  # the last rows asked for are lost: that must be told
         finally:
-            self._cursor.close()
+            self._reader.close()
 
     def _is_through(self) -> bool:
-        return self._stop is not None and self._cursor.row >= self._stop
+        return self._stop is not None and self._reader.row >= self._stop
 
-    def _wait_for_rows(self) -> pa.RecordBatch | None:
+    def _wait_for_rows(self, since: float) -> pa.RecordBatch | None:
         """The next rows; None when a heartbeat is due, the client has gone, or there is nothing left to wait for."""
-        deadline = None if self._heartbeat_s is None else time.monotonic() + self._heartbeat_s
-        while not self._is_through() and not self._has_gone():
-            left_s = _LOOK_INTERVAL_S if deadline is None else min(_LOOK_INTERVAL_S, deadline - time.monotonic())
-            if left_s <= 0:
+        wait_s = _LOOK_INTERVAL_S if self._heartbeat_s is None else min(_LOOK_INTERVAL_S, self._heartbeat_s)
+        while not self._is_through():
+            batch = self._reader.read(self._stop, wait_s)
+            if batch is not None:
+                return batch
+            if self._has_gone() or (self._heartbeat_s is not None and time.monotonic() - since >= self._heartbeat_s):
                 return None
-            most = None if self._stop is None else self._stop - self._cursor.row
-            try:
-                content = self._cursor.read(most, left_s)
-            except FrameCorruptError:
-                continue  # the rows after it tell how many are missing
-            if content is not None:
-                return self._within(self._messages(content, most) if isinstance(content, bytes) else content)
         return None
 
-    def _within(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _before_stop(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
         """What of a batch comes before the end: a gap may have led beyond it."""
-        self._first_row = self._cursor.row - batch.num_rows
-        if self._stop is not None and self._cursor.row > self._stop:
-            return batch.slice(0, max(0, self._stop - self._first_row))
-        return batch
-
-    def _messages(self, first: bytes, most: int | None) -> pa.RecordBatch:
-        """Some messages of an opaque ring that follow one another."""
-        stamps, contents = [self._cursor.timestamp_ns], [first]
-        limit = min(most or _MESSAGES_AT_ONCE, _MESSAGES_AT_ONCE)
-        size, lost = len(first), self._cursor.lost_rows
-        while len(contents) < limit and size < _MANY_BYTES and self._cursor.lag_rows:
-            content = self._cursor.read()
-            if not isinstance(content, bytes):
-                break
-            if self._cursor.lost_rows != lost:  # what came lies behind a gap; a batch has none within
-                self._cursor = self._ring.cursor(start_row=self._cursor.row - 1)
-                break
-            stamps.append(self._cursor.timestamp_ns)
-            contents.append(content)
-            size += len(content)
-        return pa.record_batch([pa.array(stamps), pa.array(contents, pa.binary())], schema=OPAQUE_SCHEMA)
+        if self._stop is None or first + batch.num_rows <= self._stop:
+            return batch
+        return batch.slice(0, max(0, self._stop - first))
 
     def _sent(self, batch: pa.RecordBatch, first: int) -> Sent:
-        facts = BatchFacts(first_row=first, lost_rows=first - self._next_row, stream_id=self._stream_id)
-        self._next_row = first + batch.num_rows
+        if self._stop is not None:
+            first = min(first, self._stop)
+        facts = BatchFacts(first_row=first, lost_rows=max(0, first - self._next_row), stream_id=self._stream_id)
+        self._next_row = max(first, self._next_row) + batch.num_rows
         return batch, encode(facts)
 
-    def _empty(self, row: int) -> Sent:
-        return self._sent(schema_of(self._ring).empty_table().to_batches()[0], max(row, self._next_row))
+    def _no_rows(self) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist([], schema=schema_of(self._ring))
 
     def _let_rows_gather(self, batch: pa.RecordBatch, sent_at: float) -> None:
         """Rows that come one by one are sent together: each message costs as much as a thousand rows."""
         until = sent_at + self._wait_s
-        while batch.nbytes < _MANY_BYTES and self._cursor.lag_rows < _MANY_ROWS:
+        while batch.num_rows < _MANY_ROWS and self._reader.lag_rows < _MANY_ROWS:
             left_s = until - time.monotonic()
             if left_s <= 0:
                 return
@@ -149,21 +128,17 @@ def schema_of(ring: RingBuffer) -> pa.Schema:
     """The schema of a ring's rows as they are sent; empty while there is none."""
     if ring.content == "opaque":
         return OPAQUE_SCHEMA
-    return ring.schema or pa.schema([])
+    schema = ring.schema
+    return pa.schema([]) if schema is None else schema
 
 
-def _start(ring: RingBuffer, ticket: StreamTicket, newest: int) -> tuple[Cursor, int]:
-    """A cursor, and the row that the client expects first."""
+def _start(ticket: StreamTicket, newest: int) -> str | int:
     start = ticket.start
     if not isinstance(start, int):
-        cursor = ring.cursor(start)
-        return cursor, cursor.row
-    if start < 0:
-        cursor = ring.cursor(start_row=max(0, newest + start))
-        return cursor, cursor.row  # as many as there are
+        return start
     if start > newest:
         raise RequestError(f"row {start} of stream {ticket.stream!r} is not written yet; the newest is {newest - 1}")
-    return ring.cursor(start_row=start), start
+    return start if start >= 0 else max(0, newest + start)
 
 
-__all__ = ["OPAQUE_SCHEMA", "LiveRows", "Sent", "schema_of"]
+__all__ = ["LiveRows", "Sent", "schema_of"]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mulletdaq.errors import MulletError as MulletError
+    from mulletdaq.flight.client import Connection as Connection
+    from mulletdaq.flight.client import connect as connect
     from mulletdaq.hdf5 import HDF5Writer as HDF5Writer
     from mulletdaq.hdf5.reading import open as open
     from mulletdaq.recording import Recording as Recording
@@ -22,6 +24,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Channel": "mulletdaq.schema",
+    "Connection": "mulletdaq.flight.client",
     "Cursor": "mulletdaq.ring",
     "HDF5Writer": "mulletdaq.hdf5",
     "MulletError": "mulletdaq.errors",
@@ -29,6 +32,7 @@ _HOMES = {
     "Recording": "mulletdaq.recording",
     "RingBuffer": "mulletdaq.ring",
     "attach": "mulletdaq.ring",
+    "connect": "mulletdaq.flight.client",
     "open": "mulletdaq.hdf5.reading",
     "record": "mulletdaq.recording",
 }

@@ -101,7 +101,7 @@ class Annotate(Request, frozen=True):
 
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=16 * 1024)]
     recording: Name | None = None
-    timestamp_ns: Annotated[int, msgspec.Meta(ge=-(2**63), lt=2**63)] | None = None
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
 class Rotate(Request, frozen=True):

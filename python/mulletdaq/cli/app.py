@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from mulletdaq import __version__
+from mulletdaq.cli.ctl import ctl, health
 from mulletdaq.cli.daemon import config, daemon
 from mulletdaq.cli.demo import demo
 from mulletdaq.cli.files import info, recover, verify
@@ -50,6 +51,7 @@ def mullet(
         print(context.get_help())
 
 
-for command in (demo, record, daemon, verify, recover, info, status, tail):
+for command in (demo, record, daemon, health, verify, recover, info, status, tail):
     app.command()(command)
+app.add_typer(ctl)
 app.add_typer(config)

@@ -13,7 +13,7 @@ from mulletdaq.daemon.log import Log
 from mulletdaq.errors import FileLockedError, FileWriteError, MulletError, RecordingError, WriterError
 from mulletdaq.flight.messages import ChildStatus, RecordingInfo, RecordingState
 from mulletdaq.hdf5 import HDF5Writer
-from mulletdaq.hdf5.statistics import WriterStatistics
+from mulletdaq.hdf5.statistics import StreamStatistics, WriterStatistics
 from mulletdaq.ring import RingBuffer
 
 _Result = TypeVar("_Result")
@@ -267,9 +267,15 @@ class Output:
 
     def rows_lost(self, stream: str) -> int:
         """Rows of a stream that were overwritten before they were here."""
-        inner = next((inner for inner, name in self._names.items() if name == stream), None)
-        counts = None if inner is None else self.statistics().streams.get(inner)
-        return 0 if counts is None else counts.rows_lost
+        return self._counts(stream).rows_lost
+
+    def next_row(self, stream: str) -> int:
+        """The row up to which a stream is here, or lost."""
+        return self._counts(stream).next_row
+
+    def _counts(self, stream: str) -> StreamStatistics:
+        inner = next((inner for inner, name in self._names.items() if name == stream), stream)
+        return self.statistics().streams.get(inner, StreamStatistics())
 
     def info(self) -> RecordingInfo:
         """As clients see it."""

@@ -194,15 +194,21 @@ def prepare_schemas(streams: Iterable[DaemonStream]) -> None:
             )
 
 
-def discard_ring(ring: RingBuffer, log: Log, *, has_output: bool) -> None:
-    """At a good end: remove a ring whose rows are all where they are to be, and that nobody writes to."""
+def discard_ring(ring: RingBuffer, log: Log, saved_rows: Iterable[int]) -> None:
+    """At a good end: remove a ring whose rows are all where they are to be, and that nobody writes to.
+
+    Parameters
+    ----------
+    saved_rows
+        Of each of its outputs the row up to which that has everything.
+    """
     with suppress(RingError):
-        saved = not has_output or ring.content == "none" or ring.read_tail >= ring.write_head
-        if saved and not ring.producer_alive:
-            ring.unlink()
+        if ring.producer_alive:
+            log.say("info", "ring_kept", f"the ring {ring.path} stays: its producer lives on, the next daemon goes on")
+        elif any(row < ring.newest_row for row in saved_rows):
+            log.say("warning", "ring_kept", f"the ring {ring.path} stays: it has rows that are in no file yet")
         else:
-            why = "its producer lives on" if ring.producer_alive else "not all of its rows are in a file"
-            log.say("info", "ring_kept", f"the ring {ring.path} stays: {why}; the next daemon goes on with it")
+            ring.unlink()
     with suppress(BufferError):
         ring.close()
 

@@ -110,11 +110,13 @@ class Daemon:
                 watching.result()
         finally:
             notifier.stopping()
+            outputs = self.recordings.running
             whole = await self._end()
             if watching is not None:
                 watching.cancel()
             for stream in self.streams.values():
-                discard_ring(stream.ring, self._log, has_output=self._has_output(stream.name))
+                permanent = [one for one in outputs if one.plan.permanent and stream.name in one.plan.streams]
+                discard_ring(stream.ring, self._log, [one.next_row(stream.name) for one in permanent])
             if watching is None:
                 self._place.remember(Memory([], before.recordings))  # for the next one, which may be luckier
                 self._place.let_go()
@@ -223,10 +225,6 @@ class Daemon:
         for problem in problems:
             self._log.say("error", "not_saved", problem)
         return not problems
-
-    def _has_output(self, stream: str) -> bool:
-        shared = any(stream in output.streams for output in self.config.outputs.values())
-        return shared or bool(self.config.streams[stream].outputs)
 
     # ---- answering
 

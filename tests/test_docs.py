@@ -35,6 +35,24 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+DAEMON = """
+import atexit as _atexit, os as _os, signal as _signal
+def _start_daemon(command):
+    daemon = _subprocess.Popen([*command, "--port", "0"], stdout=_subprocess.PIPE, text=True)
+    def stop():
+        daemon.terminate()
+        assert daemon.wait(60) == 0
+        daemon.stdout.close()
+    _atexit.register(stop)
+    for line in daemon.stdout:
+        if line.startswith("  address"):
+            _os.environ["MULLET_ADDRESS"] = line.split()[1]
+        if line == "ready for hardware\\n":
+            return
+    raise AssertionError("the daemon did not start")
+"""
+
+
 def run(command: list[str], folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "MPLBACKEND": "Agg"}
@@ -52,9 +70,9 @@ def demo_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
 def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path) -> None:
-    """One script a page, commands between, with the demo's files there."""
+    """One script a page, commands between, with the demo's files there; TOML is the page's ``mullet.toml``."""
     shutil.copytree(demo_files, tmp_path, dirs_exist_ok=True)
-    script = ["import subprocess as _subprocess"]
+    script = ["import subprocess as _subprocess", DAEMON]
     for block in blocks(page):
         if block.language == "python":
             script.append(block.text)
@@ -62,6 +80,8 @@ def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path) -> None:
             script += [as_python(line) for line in block.text.splitlines()]
         else:
             assert block.language in {"matlab", "toml"}, f"{page}: a block in {block.language!r} is not run"
+            if block.language == "toml":
+                (tmp_path / "mullet.toml").write_text(block.text)
     (tmp_path / "page.py").write_text("\n".join(script))
     run([sys.executable, "-W", "error", "page.py"], tmp_path)
     for block in blocks(page):
@@ -78,6 +98,8 @@ def as_python(line: str) -> str:
         assert set(command[1:]) <= set(targets), line
         return ""
     assert command[0] == "mullet", line
+    if command[1] == "daemon":
+        return f"_start_daemon({command!r})"
     return f"_subprocess.run({command!r}, check=True)"
 
 

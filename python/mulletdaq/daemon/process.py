@@ -10,13 +10,15 @@ import os
 import signal
 import sys
 
-import msgspec
-
 from mulletdaq.config import Config
 from mulletdaq.daemon.banner import banner
 from mulletdaq.daemon.log import Log
 from mulletdaq.daemon.supervisor import Daemon
 from mulletdaq.errors import MulletError
+from mulletdaq.extras import needs_extra
+
+with needs_extra("daemon"):
+    import msgspec
 
 _PATIENCE = 3
 """So many signals, and it goes at once; the writers then finish by themselves."""

@@ -7,14 +7,16 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from mulletdaq.config import Config
 from mulletdaq.daemon.child import Child
 from mulletdaq.daemon.log import Log
 from mulletdaq.errors import DaemonError, RequestError
+from mulletdaq.extras import needs_extra
 from mulletdaq.flight.messages import INTERNAL_VERBS, VERBS, Request, as_error, decode_arguments, encode, error_message
 from mulletdaq.flight.pipe import Answer, FlightOptions, Question
+
+with needs_extra("daemon"):
+    import msgspec
 
 Answerer = Callable[[str, Request], Awaitable[Any]]
 

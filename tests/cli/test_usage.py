@@ -36,6 +36,7 @@ RECORD = ("record", "-s", "simulated", "-o", "new.h5", "-d", "0.1")
         ((*RECORD, "--interval", "0"), "--interval"),
         ((*RECORD, "--interval", "nan"), "--interval"),
         ((*RECORD, "--interval", "1e9"), "--interval"),
+        ((*RECORD, "--layout", "spiral"), "'spiral'; there are: batches, continuous"),
         ((*RECORD, "--metadata", "novalue"), "'novalue' is not key=value"),
         ((*RECORD, "--metadata", "a=1", "--metadata", "a=2"), "'a' is given twice"),
         (("demo", "--rate", "nan"), "--rate"),

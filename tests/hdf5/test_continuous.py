@@ -192,6 +192,26 @@ def test_rows_held_back_show_in_the_lag(path: Path, make_ring: MakeRing) -> None
         assert engine.statistics().persisted_until_ns > before
 
 
+@pytest.mark.parametrize("steady", [True, False])
+def test_no_row_waits_long(path: Path, make_ring: MakeRing, steady: bool) -> None:
+    """At a steady rate for the next commit at most, at any for the one after it; of a slow stream for none."""
+    ring = make_ring()
+    chance = random.Random(2)
+    ends = [0, 0, 0]
+    with closing(engine_of(path, ring, chunk_rows=100)) as engine:
+        for most in (1, 60, 99, 140, 500, 3):
+            for number in range(60):
+                size = most if steady else chance.randint(1, most)
+                ring.write_arrow_batch(rows(ends[-1], size))
+                ends.append(ends[-1] + size)
+                engine.commit()
+                if number > 2:
+                    waits = 0 if most == 1 else 1 if steady else 2
+                    assert engine.statistics().rows_persisted >= ends[-1 - waits]
+        engine.drain({})
+    assert stored_rows(path) == list(range(ends[-1]))
+
+
 def fail(*_: Any) -> None:
     raise OSError("no room")
 
@@ -202,7 +222,7 @@ def test_failed_commits_are_repeated_whole_and_once(
     """Before, between and after the datasets, for edges of any fill."""
     ring = make_ring()
     written = 0
-    steps: list[tuple[Any, str]] = [(GrowingColumns, "append"), (BatchTable, "append"), (GrowingColumns, "take_full")]
+    steps: list[tuple[Any, str]] = [(GrowingColumns, "append"), (BatchTable, "append")]
     with closing(engine_of(path, ring, chunk_rows=16)) as engine:
         for size in [5, 11, 16, 3, 40, 1, 12] * 3:
             ring.write_arrow_batch(rows(written, size))

@@ -115,6 +115,58 @@ def test_two_writers_of_one_ring_are_independent(tmp_path: Path, make_ring: Make
     assert stored_rows(tmp_path / "a.h5") == stored_rows(tmp_path / "b.h5") == list(range(200))
 
 
+@pytest.mark.parametrize("killed", range(3))
+def test_a_killed_writer_disturbs_no_other_of_its_ring(tmp_path: Path, make_ring: MakeRing, killed: int) -> None:
+    """Three files in two layouts, one of them the ring's sink: each has its own cursor, and so every row once."""
+    ring = make_ring()
+    options: list[dict[str, Any]] = [{}, {"layout": "continuous", "chunk_rows": 16}, {"compression": None}]
+    files = [tmp_path / f"{number}.h5" for number in range(3)]
+    writers = [
+        HDF5Writer(file, ring, flush_interval_s=0.002, poll_interval_s=0.002, **each)
+        for file, each in zip(files, options, strict=True)
+    ]
+    for writer in writers:
+        writer.start()
+    others = [writer.pid for number, writer in enumerate(writers) if number != killed]
+    for number in range(60):
+        ring.write_arrow_batch(rows(number * 10, 10))
+        if number % 20 == 19:
+            pid = writers[killed].pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda pid=pid: writers[killed].pid != pid, "there is a new writer")
+    assert others == [writer.pid for number, writer in enumerate(writers) if number != killed]
+    for writer in writers:
+        assert writer.stop().rows_lost == 0
+    for file in files:
+        assert stored_rows(file) == list(range(600))
+        assert verify(file).ok, verify(file).problems
+
+
+def test_a_writer_that_cannot_write_disturbs_no_other_of_its_ring(
+    tmp_path: Path, make_ring: MakeRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ring's sink stands still; the other file takes all that is there, and the first loses what is overwritten."""
+    ring = make_ring(capacity_bytes=1 << 16)
+    paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    engines = [
+        Engine(EngineOptions(str(path), {"": RingAddress(ring.path, ring.stream_id)}, fsync="never", layout=layout))
+        for path, layout in zip(paths, ("batches", "continuous"), strict=True)
+    ]
+    with closing(engines[0]) as stuck, closing(engines[1]) as other:
+        for number in range(400):
+            ring.write_arrow_batch(rows(number * 50, 50))
+            other.drain({})
+        assert other.statistics().rows_persisted == 20_000 and other.statistics().rows_lost == 0
+        stuck.drain({})
+        counts = stuck.statistics()
+        assert counts.rows_lost > 0 and counts.rows_persisted + counts.rows_lost == 20_000
+    assert stored_rows(paths[1]) == list(range(20_000))
+    assert stored_rows(paths[0]) == list(range(counts.rows_lost, 20_000))
+    for path in paths:
+        assert verify(path).ok, verify(path).problems
+
+
 START = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 

@@ -31,7 +31,7 @@ path = "experiment_data.h5"
 """
 
 ENDLESS = """
-with mullet.record(path, channels={"voltage": "V"}, mode="a", flush_interval_s=0.05) as rec:
+with mullet.record(path, channels={"voltage": "V"}, mode="a", flush_interval_s=0.2) as rec:
     print("recording", flush=True)
     row = 0
     while True:

@@ -83,8 +83,11 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _for_the_command_line(message: str) -> str:
-    """One line, with the option's name where the message names the argument behind it."""
-    return " ".join(message.split()).replace('mode="a"', "--append")
+    """One line, with the options where the message names the arguments behind them."""
+    line = " ".join(message.split())
+    for argument, option in (('mode="a"', "--append"), ('layout="continuous"', "--layout continuous")):
+        line = line.replace(argument, option)
+    return line
 
 
 def _tolerate_narrow_encodings() -> None:

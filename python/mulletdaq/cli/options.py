@@ -35,6 +35,15 @@ def check_interval(interval_s: float) -> float:
     return interval_s
 
 
+def check_layout(layout: str) -> str:
+    """A layout of the file, else wrong usage."""
+    from mulletdaq.hdf5.options import LAYOUTS  # here, since it loads NumPy, for which --help does not wait
+
+    if layout not in LAYOUTS:
+        raise typer.BadParameter(f"there is no layout {layout!r}; there are: {', '.join(LAYOUTS)}")
+    return layout
+
+
 def check_ring_mb(ring_mb: int) -> int:
     """A ring's capacity in MiB, else wrong usage."""
     if not 1 <= ring_mb <= MAX_RING_MB:

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from mulletdaq.cli.interrupts import stop_on_signals
-from mulletdaq.cli.options import Json, Rate, check_duration, check_interval, check_ring_mb, parse_metadata
+from mulletdaq.cli.options import (
+    Json,
+    Rate,
+    check_duration,
+    check_interval,
+    check_layout,
+    check_ring_mb,
+    parse_metadata,
+)
 from mulletdaq.cli.output import print_facts, print_json, warn
 from mulletdaq.cli.progress import show_progress
 from mulletdaq.cli.summary import acquisition_facts, acquisition_json, next_command, shortest
@@ -48,6 +56,9 @@ def record(
     interval: Annotated[
         float, typer.Option("--interval", metavar="SECONDS", callback=check_interval, help="Between writes to disk.")
     ] = 1.0,
+    layout: Annotated[
+        str, typer.Option("--layout", metavar="NAME", callback=check_layout, help="batches; continuous for long runs.")
+    ] = "batches",
     metadata: Annotated[
         list[str] | None, typer.Option("--metadata", "-m", metavar="KEY=VALUE", help="Goes into FILE; repeatable.")
     ] = None,
@@ -70,6 +81,7 @@ def record(
             mode="a" if append else "x",
             ring_capacity_mb=ring_mb,
             flush_interval_s=interval,
+            layout=layout,
             metadata=run_metadata,
         )
         until = "until Ctrl-C" if duration is None else f"for {duration:g} s; Ctrl-C stops it early"

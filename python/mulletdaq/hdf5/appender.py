@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
+from itertools import zip_longest
 from typing import Any
 
 from mulletdaq.errors import FileFormatError, WriterError
@@ -14,9 +14,6 @@ from mulletdaq.hdf5.compressors import BARE, Packer, packer_of
 
 with needs_extra("hdf5"):
     import numpy as np
-
-_WORTHWHILE = 7 / 8
-"""A full chunk is written again, packed, when that saves an eighth of it."""
 
 
 class ChunkedAppender:
@@ -33,9 +30,8 @@ class ChunkedAppender:
         How many of its rows count, all by default; the next append overwrites those behind.
     bare
         Whether an open chunk is written without filters. It then keeps its place in the file and its size, and an
-        append changes only the bytes of its own rows. Once full it stays like that, until somebody packs what
-        :meth:`take_full` gives. In HDF5 2.0 such chunks cannot be read through a file in which they were written
-        since the dataset was opened; everyone else reads them.
+        append changes only the bytes of its own rows, until one fills it and so packs it. In HDF5 2.0 such chunks
+        cannot be read through a file in which they were written since the dataset was opened; everyone else reads them.
     threads
         Which threads pack.
 
@@ -57,7 +53,6 @@ class ChunkedAppender:
     ) -> None:
         self._threads = threads
         self._bare = bare
-        self._full: list[Chunk] = []
         self.rebind(dataset, rows)
 
     @property
@@ -75,19 +70,6 @@ class ChunkedAppender:
         """How many axes the dataset has."""
         return int(self._dataset.ndim)
 
-    def take_full(self) -> list[Chunk]:
-        """Chunks that are full and were written without filters, since the last call; each is to be packed once.
-
-        The next append to fail, and :meth:`rebind`, forget them: they are read as well as they are.
-        """
-        taken, self._full = self._full, []
-        return taken
-
-    def pack(self, chunk: Chunk) -> Any:
-        """A full chunk as its filters leave it, or None where they save too little to write it again."""
-        packed = self._packer(chunk.rows)
-        return packed if len(packed) <= _WORTHWHILE * chunk.rows.nbytes else None
-
     def rebind(self, dataset: Any, rows: int | None = None) -> None:
         """Go on in a dataset that was opened again; reads the rows of the chunk at its edge, once.
 
@@ -103,7 +85,6 @@ class ChunkedAppender:
         filled = self._rows % self._chunk_rows
         self._edge: Any = padded(dataset[self._rows - filled : self._rows], self._chunk_rows) if filled else None
         self._edge_is_bare = bool(filled) and self._bare and self._found_bare(self._rows - filled)
-        self._full = []
 
     def append(self, values: Any) -> None:
         """Append rows, shape (rows, ...).
@@ -135,15 +116,12 @@ class ChunkedAppender:
         step, filled = self._chunk_rows, self._rows % self._chunk_rows
         edge, first_row = self._edge, self._rows - filled
         is_bare = self._edge_is_bare
-        full: list[Chunk] = []
         jobs: list[tuple[Chunk, Packer]] = []
         head = min(len(values), step - filled) if filled else 0
         if head:
             edge[filled : filled + head] = values[:head]  # behind the rows that count, until the plan is adopted
             edge[filled + head :] = np.zeros((), values.dtype)
-            jobs.append(self._job(first_row, edge, is_bare))
-            if is_bare and filled + head == step and self._packer.compress is not None:
-                full.append(Chunk(self._dataset, first_row, edge))
+            jobs.append(self._job(first_row, edge, is_bare, full=filled + head == step))
             first_row += step
         for start in range(head, len(values), step):
             edge = values[start : start + step]
@@ -153,12 +131,13 @@ class ChunkedAppender:
             jobs.append(self._job(first_row, edge, is_bare))
             first_row += step
         rows = self._rows + len(values)
-        return _Plan(self, jobs, rows, edge if rows % step else None, is_bare, full)
+        return _Plan(self, jobs, rows, edge if rows % step else None, is_bare)
 
-    def _job(self, first_row: int, rows: Any, is_bare: bool) -> tuple[Chunk, Packer]:
-        if is_bare:
-            return Chunk(self._dataset, first_row, rows, self._packer.all_filters), BARE
-        return Chunk(self._dataset, first_row, rows), self._packer
+    def _job(self, first_row: int, rows: Any, is_bare: bool, *, full: bool = False) -> tuple[Chunk, Packer]:
+        mask = self._packer.all_filters if is_bare else 0
+        if is_bare and not full:
+            return Chunk(self._dataset, first_row, rows, mask), BARE
+        return Chunk(self._dataset, first_row, rows, bare_before=mask), self._packer
 
     def _conform(self, values: Any) -> Any:
         if self._dataset is None:
@@ -174,11 +153,10 @@ class ChunkedAppender:
             self._dataset.resize(plan.rows, axis=0)
 
     def _let_go(self) -> None:
-        self._dataset, self._full = None, []
+        self._dataset = None
 
     def _adopt(self, plan: _Plan) -> None:
         self._rows, self._edge, self._edge_is_bare = plan.rows, plan.edge, plan.edge_is_bare
-        self._full += plan.full
 
 
 @dataclass(frozen=True)
@@ -190,7 +168,6 @@ class _Plan:
     rows: int
     edge: Any
     edge_is_bare: bool
-    full: list[Chunk]
 
 
 def append_together(appends: Iterable[tuple[ChunkedAppender, Any]], *, threads: PackingThreads = SHARED) -> None:
@@ -219,7 +196,8 @@ def append_together(appends: Iterable[tuple[ChunkedAppender, Any]], *, threads: 
     try:
         for plan in plans:
             plan.appender._grow(plan)
-        threads.write(chain.from_iterable(plan.jobs for plan in plans))
+        # The first chunks of all, then the second: index nodes that are needed at once then lie side by side.
+        threads.write(job for together in zip_longest(*(plan.jobs for plan in plans)) for job in together if job)
     except BaseException:
         for plan in plans:
             plan.appender._let_go()

@@ -85,9 +85,13 @@ class BatchTable:
 
     def append(self, row: BatchRow) -> None:
         """Enter a batch."""
+        self.extend(np.array([row.numbers()], np.int64))
+
+    def extend(self, numbers: Any) -> None:
+        """Enter batches as the rows they become: int64, shape (batches, columns)."""
         if self._appender is None:
             self._appender = ChunkedAppender(self._file[BATCH_TABLE] if BATCH_TABLE in self._file else self._make())
-        self._appender.append(np.array([row.numbers()], np.int64))
+        self._appender.append(numbers)
 
     def _make(self) -> Any:
         filters = Filters(None, _CHUNK_ROWS)

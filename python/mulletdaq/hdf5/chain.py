@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from mulletdaq.errors import FileError, FileFormatError
 from mulletdaq.hdf5.attributes import get_text, set_attribute
 from mulletdaq.hdf5.journal import undisturbed
 from mulletdaq.hdf5.ledger import Run, find_run
+from mulletdaq.hdf5.options import Rotation
 from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.hdf5.storage import Storage
 from mulletdaq.hdf5.templates import following
@@ -137,6 +140,25 @@ def continue_chain(chain: Chain, template: str, stream_ids: list[int], open_stor
     _let_go(chain, before)
 
 
+def rotation_due(storage: Storage, rotation: Rotation, rows: int) -> bool:
+    """Whether it is time for another file.
+
+    Parameters
+    ----------
+    storage
+        The file being written.
+    rotation
+        When to go on in another.
+    rows
+        How many rows of a stream it has, of the one with the most.
+    """
+    if storage.full or rows >= (rotation.rows or math.inf):
+        return True
+    large = storage.size_bytes >= (rotation.megabytes or math.inf) * (1 << 20)
+    old = time.time() - storage.begun_s >= (rotation.seconds or math.inf)
+    return rows > 0 and (large or old)
+
+
 def _let_go(chain: Chain, before: Storage) -> None:
     if before.pending:
         chain.held.append(before)
@@ -185,4 +207,4 @@ def _count(chain: Chain, stream_ids: list[int]) -> None:
                 chain.earlier.setdefault(stream_id, Earlier()).add(run)
 
 
-__all__ = ["Chain", "Earlier", "continue_chain", "following_name", "open_chain"]
+__all__ = ["Chain", "Earlier", "continue_chain", "following_name", "open_chain", "rotation_due"]

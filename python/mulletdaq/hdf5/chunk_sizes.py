@@ -24,6 +24,9 @@ _OPEN_PAGES = 32
 """What the open chunks of a slow stream are together, if they have a page at least."""
 
 _MOST_OPEN_PAGES = 4
+_LEAST_BYTES = 512
+"""Chunks of narrow datasets have more rows only below that: those that do are open when the others are full."""
+
 _CHUNKS_A_COMMIT = 8
 _MOST_RAGGED_BYTES = 32 * PAGE_BYTES
 _MOST_OPEN_BYTES = 64 << 20
@@ -39,7 +42,7 @@ class ChunkSizes:
     step
         After every so many rows all datasets with one entry a row begin a chunk.
     rows
-        Rows of the chunks of the widest of them; narrow ones have more, so that a chunk is a page at least.
+        Rows of the chunks of the widest of them, and of all that are not very narrow.
     open_bytes
         What a chunk is that is filled by several commits.
     per_commit
@@ -99,9 +102,9 @@ def row_bytes(values: Any) -> int:
 
 
 def _widening(rows: int, width: int) -> int:
-    """The least power of two that makes a chunk a page."""
+    """The least power of two that makes a chunk large enough."""
     factor = 1
-    while rows * width * factor < PAGE_BYTES:
+    while rows * width * factor < _LEAST_BYTES:
         factor *= 2
     return factor
 

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import Any
 
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.compressors import Packer
+from mulletdaq.hdf5.compressors import BARE, Packer
 from mulletdaq.hdf5.journal.guard import forbid_collection_in_this_thread
 
 with needs_extra("hdf5"):
@@ -24,6 +24,8 @@ CHUNK_BYTES = 1 << 20
 _LEAST_CHUNK_BYTES = 16 << 10
 _MOST_CHUNK_BYTES = 64 << 20
 _MOST_THREADS = 4
+_WORTHWHILE = 7 / 8
+"""A chunk that lies there without filters moves to another place if they save an eighth of it."""
 
 
 def choose_chunk_rows(row_bytes: int, expected_rows: int | None = None, chunk_rows: int | None = None) -> int:
@@ -63,12 +65,16 @@ class Chunk:
         Exactly as many rows as a chunk has; those beyond the dataset's end are padding.
     without
         Which of the dataset's filters are left out, a bit for each, noted in the file: HDF5's filter mask.
+    bare_before
+        The filter mask of what lies in its place already, if that has no filters. It stays so where they save little:
+        HDF5 notes another mask only for a chunk whose size changes.
     """
 
     dataset: Any
     first_row: int
     rows: Any
     without: int = 0
+    bare_before: int = 0
 
     @property
     def place(self) -> tuple[int, ...]:
@@ -77,7 +83,10 @@ class Chunk:
 
     def write(self, packed: Any) -> None:
         """Write it as it stands, past HDF5's filters and its cache."""
-        self.dataset.id.write_direct_chunk(self.place, packed, self.without)
+        without = self.without
+        if self.bare_before and len(packed) > _WORTHWHILE * self.rows.nbytes:
+            packed, without = BARE(self.rows), self.bare_before
+        self.dataset.id.write_direct_chunk(self.place, packed, without)
 
 
 class PackingThreads:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import Any
 
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.attributes import get_integer, set_attributes
 from mulletdaq.hdf5.batch_table import BatchRow, BatchTable, count_batches
 from mulletdaq.hdf5.chunk_sizes import ChunkSizes
-from mulletdaq.hdf5.chunks import Chunk
 from mulletdaq.hdf5.columns import Column
 from mulletdaq.hdf5.growing import GrowingColumns
-from mulletdaq.hdf5.journal.layout import PAGE_BYTES
 from mulletdaq.hdf5.layouts import Batch, Layout, plot_of, stream_group
 from mulletdaq.hdf5.ledger import DATA, Run, data_path, load_run, schema_of
 from mulletdaq.hdf5.naming import RAW_DATA, RAW_LENGTHS, is_batch_name, is_run_name, run_name
@@ -24,11 +21,6 @@ with needs_extra("hdf5"):
     import numpy as np
 
 _STEP = "chunk_rows"
-_INDEX_PAGES = 2
-"""What noting a chunk's new place and size costs: a node of about 2 KiB."""
-
-_WAITING = 4
-"""How many chunks of a dataset may wait for being packed."""
 
 
 class ContinuousLayout(Layout):
@@ -67,7 +59,6 @@ class ContinuousLayout(Layout):
         self._rows = sum(one.rows for one in runs if data_path(one) == data_path(run))
         self._batches = count_batches(file, {one.number for one in runs if one.stream == run.stream})
         self._grown: GrowingColumns | None = None
-        self._full: deque[tuple[Chunk, Any]] = deque()
         self._step = get_integer(run.group, _STEP)
 
     @property
@@ -76,7 +67,11 @@ class ContinuousLayout(Layout):
         return self._batches
 
     def rows_now(self, available: int) -> int:
-        """As far as chunks end, if one ends; an open one is filled by a commit of its own."""
+        """As far as chunks end, if one ends; an open one is filled by a commit of its own.
+
+        Otherwise a commit that fills the chunks of 16 channels and begins others changes up to 74 pages, instead of 48.
+        What is held back comes with the next commit; only where the rate falls, part of it with the one after that.
+        """
         if not self._step:
             return available
         if filled := self._rows % self._step:
@@ -89,7 +84,6 @@ class ContinuousLayout(Layout):
         if self._grown is None:
             self._grown = self._open(parts, batch.rows)
         self._grown.append(parts, batch.rows)
-        self._take_full(self._grown)
         self._table.append(
             BatchRow(
                 run=run.number,
@@ -104,38 +98,6 @@ class ContinuousLayout(Layout):
         )
         self._rows += batch.rows
         self._batches += 1
-
-    @property
-    def datasets(self) -> int:
-        """See :class:`~mulletdaq.hdf5.layouts.Layout`."""
-        return 0 if self._grown is None else self._grown.datasets
-
-    @property
-    def packs(self) -> bool:
-        """See :class:`~mulletdaq.hdf5.layouts.Layout`."""
-        return bool(self._full)
-
-    def pack(self, pages: float) -> int:
-        """See :class:`~mulletdaq.hdf5.layouts.Layout`: full chunks that were filled by several commits."""
-        cost = 0
-        while self._full:
-            chunk, packed = self._full[0]
-            own = -(-len(packed) // PAGE_BYTES) + 1 + _INDEX_PAGES
-            if cost + own > pages:
-                break
-            self._full.popleft()
-            chunk.write(packed)
-            cost += own
-        return cost
-
-    def _take_full(self, grown: GrowingColumns) -> None:
-        """Keep what is to be packed; what waits too long stays as it is."""
-        for appender, chunk in grown.take_full():
-            packed = appender.pack(chunk)
-            if packed is not None:
-                self._full.append((chunk, packed))
-        while len(self._full) > _WAITING * grown.datasets:
-            self._full.popleft()
 
     def _open(self, parts: list[Any], rows: int) -> GrowingColumns:
         per_commit = rows - self._backlog_rows if rows > self._backlog_rows else rows

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 
 from mulletdaq.errors import FileError, FileFormatError, FileWriteError, MulletError, RingError, WriterError
 from mulletdaq.hdf5.batch_table import BatchTable
-from mulletdaq.hdf5.chain import Earlier, continue_chain, open_chain
+from mulletdaq.hdf5.chain import Earlier, continue_chain, open_chain, rotation_due
 from mulletdaq.hdf5.journal import JournalStatistics, undisturbed
 from mulletdaq.hdf5.ledger import Annotations, Losses
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions
 from mulletdaq.hdf5.statistics import WriterStatistics
-from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line
+from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line, write_errors
 from mulletdaq.hdf5.stream import Stream
 from mulletdaq.hdf5.templates import escaped
 
 _ALL_ROWS = 1 << 62
-_LEAST_PAGES = 44
-_PAGES_A_DATASET = 2.5
-"""Up to so many pages of the journal a commit may change to compress what was left for later."""
 
 
 class Engine:
@@ -46,14 +43,11 @@ class Engine:
     """
 
     def __init__(self, options: EngineOptions) -> None:
-        self.options = options
-        self.commits = 0
+        self.options, self.commits = options, 0
         self._notes: list[Note] = []
-        self._last_note = 0
-        self._last_commit_ns = 0
+        self._last_note = self._last_commit_ns = 0
         self._next_due = time.monotonic() + options.flush_interval_s
-        self._broken = False
-        self.rotation_error = ""
+        self._broken, self.rotation_error = False, ""
         self._streams: list[Stream] = []
         try:
             for name, ring in options.rings.items():
@@ -101,11 +95,9 @@ class Engine:
 
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""
-        if time.monotonic() >= self._next_due:
-            return True
-        return by_backlog and any(
-            stream.backlog_bytes * 4 >= stream.ring.capacity_bytes for stream in self._living_streams()
-        )
+        streams = self._living_streams() if by_backlog else []
+        full = any(stream.backlog_bytes * 4 >= stream.ring.capacity_bytes for stream in streams)
+        return full or time.monotonic() >= self._next_due
 
     def commit(self, until: Mapping[str, int] | None = None) -> bool:
         """Bring what the rings hold into the file, all or nothing.
@@ -140,7 +132,6 @@ class Engine:
             try:
                 with self._write_errors():
                     self._write()
-                    self._pack()
                     self._chain.storage.commit()
             except BaseException:
                 self._broken = True
@@ -327,7 +318,9 @@ class Engine:
 
     def _rotate_if_due(self) -> None:
         """Go on in another file when this one is full; in this one as long as no other can be made."""
-        if self._rotation_due() and (self._notes or any(stream.waiting for stream in self._living_streams())):
+        rows = max((stream.rows_in_file for stream in self._streams), default=0)
+        due = rotation_due(self._chain.storage, self.options.rotation, rows)
+        if due and (self._notes or any(stream.waiting for stream in self._living_streams())):
             self._rotate()
 
     def rotate(self) -> None:
@@ -338,11 +331,11 @@ class Engine:
         FileWriteError
             If none can be begun; this one goes on.
         """
-        if any(stream.rows_in_file for stream in self._streams) and not self._broken:
-            with undisturbed():
+        with undisturbed():
+            if any(stream.rows_in_file for stream in self._streams) and not self._broken:
                 self._rotate()
-            if self.rotation_error:
-                raise FileWriteError(f"no other file can be begun: {self.rotation_error}; {self.path} goes on")
+            if error := self.rotation_error:
+                raise FileWriteError(f"no other file can be begun: {error}; {self.path} goes on")
 
     def _rotate(self) -> None:
         try:
@@ -356,11 +349,6 @@ class Engine:
             self.rotation_error = ""
         except FileError as error:
             self.rotation_error = str(error)
-
-    def _rotation_due(self) -> bool:
-        storage = self._chain.storage
-        rows = max((stream.rows_in_file for stream in self._streams), default=0)
-        return storage.full or self.options.rotation.due(rows, storage.size_bytes, time.time() - storage.begun_s)
 
     def _collect(self, until: Mapping[str, int] | None) -> None:
         rows = None if self.rotation_error else self.options.rotation.rows
@@ -380,15 +368,6 @@ class Engine:
         for note in self._notes:
             if not (note.again and self._annotations.has(note)):
                 self._annotations.append(note, runs)
-
-    def _pack(self) -> None:
-        """Compress what streams left for later, with the pages of the journal that this commit leaves over."""
-        packing = [stream for stream in self._streams if stream.packs]
-        if packing:
-            datasets = sum(stream.datasets for stream in self._streams)
-            pages = max(_LEAST_PAGES, _PAGES_A_DATASET * datasets) - self._chain.storage.pages_under_way()
-            for stream in packing:
-                pages -= stream.pack(pages)
 
     def _persisted_until(self, began_ns: int) -> int:
         """Until when all is in the file: until this commit began, or, where rows are held back, the one before."""
@@ -414,17 +393,8 @@ class Engine:
     def _living_streams(self) -> list[Stream]:
         return [stream for stream in self._streams if stream.failure is None]
 
-    @contextmanager
-    def _write_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except FileWriteError as error:
-            raise FileWriteError(f"{error}; the ring keeps what is not written") from error
-        except MulletError:
-            raise
-        except HDF5_ERRORS as error:
-            message = f"cannot write {self.path}: {one_line(error)}; the ring keeps what is not written"
-            raise FileWriteError(message) from error
+    def _write_errors(self) -> AbstractContextManager[None]:
+        return write_errors(self.path)
 
 
 __all__ = ["Engine"]

@@ -11,7 +11,6 @@ from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.appender import ChunkedAppender, append_together
 from mulletdaq.hdf5.attributes import set_attributes
 from mulletdaq.hdf5.chunk_sizes import ChunkSizes
-from mulletdaq.hdf5.chunks import Chunk
 from mulletdaq.hdf5.filters import make_growing
 from mulletdaq.hdf5.index_room import IndexRoom, node_bytes, nodes_for
 from mulletdaq.hdf5.options import Filters
@@ -72,11 +71,6 @@ class GrowingColumns:
         """How many rows there are."""
         return self._entries[""]
 
-    @property
-    def datasets(self) -> int:
-        """How many datasets there are."""
-        return len(self._appenders)
-
     def make(self, parts: Sequence[Part]) -> None:
         """Make what is missing for parts, and describe it: object headers then lie side by side."""
         for part in parts:
@@ -103,12 +97,6 @@ class GrowingColumns:
         _append_with_room(self._group.file, appends)
         for path, count in added.items():
             self._entries[path] = self._entries.get(path, 0) + count
-
-    def take_full(self) -> Iterator[tuple[ChunkedAppender, Chunk]]:
-        """Full chunks that can be packed."""
-        for appender in self._appenders.values():
-            for chunk in appender.take_full():
-                yield appender, chunk
 
     def _make(self, part: Part) -> Any:
         if part.kind == "group":

@@ -3,7 +3,9 @@
 HDF5 keeps the chunks of a dataset in a tree of nodes of about 2 KiB, and puts a new node behind the chunk that it was
 needed for: those of many channels lie a chunk apart, each on a page or two of its own, and every commit that adds
 chunks changes all of them. Put side by side, two share a page. HDF5 takes room that was freed before it takes any at
-the end, so an object of the right size, made and deleted, is where the nodes then go.
+the end, so an object of the right size, made and deleted, is where the nodes then go. (Its own way of keeping metadata
+together, ``H5Pset_meta_block_size``, needs a driver that says so, and h5py's for file objects does not.) Measured with
+16 channels and 3000 rows each time, a commit changes 24 pages on average and 40 at most with this, 47 and 61 without.
 
 Where HDF5 splits nodes is known because chunks are only ever added at the end. Should another HDF5 do it elsewhere, the
 nodes lie apart again; nothing else depends on it.

@@ -77,20 +77,6 @@ class Layout(ABC):
         """How many of the rows that are there a commit should take; the others wait for the next."""
         return available
 
-    @property
-    def datasets(self) -> int:
-        """How many datasets grow with each batch."""
-        return 0
-
-    @property
-    def packs(self) -> bool:
-        """Whether :meth:`pack` has something to do."""
-        return False
-
-    def pack(self, pages: float) -> int:
-        """Compress what was left for later, at the cost of at most so many pages of the journal; how many it cost."""
-        return 0
-
 
 class BatchLayout(Layout):
     """One stream's batches: ``measurements/batch_000001`` and on, or under ``measurements/<stream>``.

@@ -84,13 +84,6 @@ class Rotation:
         if self.rows is not None and self.rows != int(self.rows):
             raise ValueError(f"rotate_rows={self.rows!r} must be a whole number")
 
-    def due(self, rows: int, size_bytes: int, age_s: float) -> bool:
-        """Whether a file that has so much, and is so old, is to be followed by another."""
-        if rows >= (self.rows or math.inf):
-            return True
-        large = size_bytes >= (self.megabytes or math.inf) * (1 << 20)
-        return rows > 0 and (large or age_s >= (self.seconds or math.inf))
-
 
 @dataclass(frozen=True)
 class RingAddress:

@@ -18,6 +18,7 @@ from mulletdaq.errors import (
     FileMissingError,
     FileVersionError,
     FileWriteError,
+    MulletError,
 )
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.attributes import get_integer, set_attributes, write_metadata
@@ -150,11 +151,6 @@ class Storage:
         self._journal.commit()
         self._attempted = None
 
-    def pages_under_way(self) -> int:
-        """How many pages of the journal the commit that comes takes so far, at most."""
-        self.file.flush()
-        return self._journal.changed_pages
-
     def apply(self) -> None:
         """Try again to bring waiting commits into the file.
 
@@ -253,6 +249,20 @@ def explained(path: str, *, writing: bool) -> Iterator[None]:
         raise _opening_error(path, error, writing) from error
 
 
+@contextmanager
+def write_errors(path: str) -> Iterator[None]:
+    """Turn what HDF5 raises while a file is written into FileWriteError, and say where the rows are meanwhile."""
+    try:
+        yield
+    except FileWriteError as error:
+        raise FileWriteError(f"{error}; the ring keeps what is not written") from error
+    except MulletError:
+        raise
+    except HDF5_ERRORS as error:
+        message = f"cannot write {path}: {one_line(error)}; the ring keeps what is not written"
+        raise FileWriteError(message) from error
+
+
 def _opening_error(path: str, error: OSError, writing: bool) -> FileError:
     reason = one_line(error)
     if _is_locked(error):
@@ -317,4 +327,5 @@ __all__ = [
     "iso_time",
     "make_ordered_group",
     "one_line",
+    "write_errors",
 ]

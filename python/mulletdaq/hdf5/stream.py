@@ -238,20 +238,6 @@ class Stream:
         self.holds_back = taken < available
         return int(self._cursor.row + taken) if self.holds_back else until_row
 
-    @property
-    def packs(self) -> bool:
-        """Whether the layout left something to compress."""
-        return self._layout is not None and self._layout.packs
-
-    @property
-    def datasets(self) -> int:
-        """How many datasets grow."""
-        return 0 if self._layout is None else self._layout.datasets
-
-    def pack(self, pages: float) -> int:
-        """Compress what the layout left for later; how many pages of the journal that cost, at most ``pages``."""
-        return 0 if self._layout is None else self._layout.pack(pages)
-
     def write(self) -> None:
         """Write what was collected, with the losses, and where to go on after it."""
         self._begin_run()

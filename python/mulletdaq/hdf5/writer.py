@@ -41,7 +41,8 @@ class HDF5Writer:
     flush_interval_s
         Time between commits; a backlog of a quarter ring is committed at once.
     layout
-        ``"batches"``: one group a commit.
+        ``"batches"``: one group a commit. ``"continuous"``: one dataset a channel, which grows, for runs of days. A run
+        that the file has already keeps its own.
     compression
         ``"gzip"`` (every reader has it), ``"lzf"``, ``"zstd"`` (readers need hdf5plugin or the like), each after the
         shuffle filter, or None.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mulletdaq.errors import MulletError, RecordingError
 from mulletdaq.hdf5 import HDF5Writer
 from mulletdaq.recording.orphans import clear_orphans, remove_if_empty, remove_unused_rings, wait_until_saved
-from mulletdaq.recording.output import Mode, check_mode, output_path
+from mulletdaq.recording.output import Mode, check_mode, output_path, warn_of_many_objects
 from mulletdaq.recording.statistics import RecordingStatistics
 from mulletdaq.recording.stream import StreamRecording
 from mulletdaq.ring import OnFull, output_ring_name
@@ -74,7 +74,7 @@ def record(
     flush_interval_s
         Time between commits to the file; a backlog of a quarter ring is committed at once.
     layout, compression, chunk_rows, fsync
-        As for :class:`HDF5Writer`.
+        As for :class:`HDF5Writer`. A warning says when ``"batches"`` would make over a million objects a day.
     metadata
         Stored with the file; text, numbers, arrays, times, nested dicts of these.
     on_full
@@ -111,9 +111,10 @@ def record(
     rounded_capacity(ring_capacity_mb, None)
     only_stream = next(iter(by_stream)) if len(by_stream) == 1 and "" not in by_stream else None
     first_path, template = output_path(path, mode, stream=only_stream)
+    by_name = {name: tuple(normalize_channels(given or {})) for name, given in by_stream.items()}
     recording = Recording(
         first_path,
-        {name: tuple(normalize_channels(given or {})) for name, given in by_stream.items()},
+        by_name,
         mode=mode,
         ring_options={"capacity_mb": ring_capacity_mb, "on_full": on_full, "checksum": checksum},
         writer_options={
@@ -134,6 +135,8 @@ def record(
     )
     _close_earlier(recording.path)
     check_mode(recording.path, mode)
+    if layout == "batches":
+        warn_of_many_objects(flush_interval_s, datasets=sum(1 + len(own) for own in by_name.values()))
     return recording
 
 

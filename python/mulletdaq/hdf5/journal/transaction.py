@@ -45,11 +45,6 @@ class Transaction(FileObject):
         self._straight = False
 
     @property
-    def changed_pages(self) -> int:
-        """How many pages below the end HDF5 has written since the last commit."""
-        return len(self._changes)
-
-    @property
     def end(self) -> int:
         """The size of the file as of the last commit, in bytes."""
         return self._journal.contents.end

@@ -1,0 +1,148 @@
+"""Long files in both layouts: their size, how soon they open, and whether commits grow with them.
+
+python benchmarks/layouts.py [--continuous BATCHES CHANNELS] [--batches BATCHES CHANNELS] [--rows ROWS] [--fsync]
+                             [--folder FOLDER] [--json FILE] [--markdown FILE]
+
+100,000 batches of 200 channels in ``continuous`` and of 2 in ``batches`` by default, ROWS rows each, every one a
+commit of its own. A first and a last commit is the median of a hundred. A new process opens the file, with h5py alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from measure import Row, Table
+
+from mulletdaq.hdf5.engine import Engine
+from mulletdaq.hdf5.options import EngineOptions, RingAddress
+from mulletdaq.ring import RingBuffer
+
+SAMPLE = 100
+OPEN = """
+import sys, time
+import h5py
+began = time.perf_counter()
+with h5py.File(sys.argv[1]) as file:
+    group = file["measurements"]
+    if "batches" in file:
+        value = group["c000"][-1]
+    else:
+        newest = []
+        group.id.links.iterate(lambda name: newest.append(name) or True, idx_type=h5py.h5.INDEX_CRT_ORDER,
+                               order=h5py.h5.ITER_DEC)
+        value = group[newest[0]]["c000"][-1]
+print(time.perf_counter() - began, value)
+"""
+
+
+class LongFile:
+    """A file made of many commits, each measured."""
+
+    def __init__(self, folder: Path, layout: str, channels: int, rows: int, fsync: Any) -> None:
+        self.path = folder / f"{layout}.h5"
+        self.schema = pa.schema([("timestamp", pa.int64()), *((f"c{n:03d}", pa.float64()) for n in range(channels))])
+        self.rows, self.layout, self.channels = rows, layout, channels
+        self.ring = RingBuffer.create(str(folder / f"{layout}.ring"), capacity_mb=64, exist_ok=False)
+        address = RingAddress(self.ring.path, self.ring.stream_id)
+        self.engine = Engine(EngineOptions(str(self.path), {"": address}, layout=layout, fsync=fsync))
+        self.chance = np.random.default_rng(1)
+        self.written = 0
+        self.seconds: list[float] = []
+        self.pages: list[int] = []
+
+    def fill(self, batches: int) -> None:
+        """Make that many commits, and say how far it is."""
+        began = shown = time.monotonic()
+        for number in range(batches):
+            self.write()
+            before, pages = time.perf_counter(), self.engine.journal_statistics().pages
+            self.engine.commit()
+            self.seconds.append(time.perf_counter() - before)
+            self.pages.append(self.engine.journal_statistics().pages - pages)
+            if (now := time.monotonic()) - shown > 5:
+                shown, left_s = now, (now - began) / (number + 1) * (batches - number - 1)
+                print(
+                    f"\r{self.layout}: {number + 1:,} of {batches:,} batches, {left_s:.0f} s to go ", end="", flush=True
+                )
+        print("\r" + " " * 70 + "\r", end="")
+        self.engine.drain({})
+        self.engine.close()
+
+    def write(self) -> None:
+        stamps = pa.array(np.arange(self.written, self.written + self.rows) * 1_000_000)
+        values = np.cumsum(self.chance.normal(size=(self.channels, self.rows)), axis=1).round(3)
+        self.ring.write_arrow_batch(pa.record_batch([stamps, *map(pa.array, values)], schema=self.schema))
+        self.written += self.rows
+
+    @property
+    def raw_bytes(self) -> int:
+        return self.written * 8 * len(self.schema)
+
+
+def measured(table: Table, file: LongFile, batches: int) -> None:
+    """The figures of one layout."""
+    file.fill(batches)
+    work = f"{file.layout}, {batches:,} × {file.channels}"
+    size = file.path.stat().st_size
+    ratio = size / file.raw_bytes
+    goal = 1.2 if file.layout == "continuous" else float("inf")
+    table.add(
+        Row(f"{work}: size", f"{size / 1e6:.1f} MB", "raw data", f"{file.raw_bytes / 1e6:.1f} MB", ratio,
+            f"<= {goal:g}", ratio <= goal)
+    )  # fmt: skip
+    opened = subprocess.run([sys.executable, "-c", OPEN, str(file.path)], check=True, capture_output=True, text=True)
+    seconds = float(opened.stdout.split()[0])
+    table.add(Row(f"{work}: open, last value", f"{seconds * 1e3:.1f} ms", "limit", "1 s", seconds, "< 1", seconds < 1))
+    first, last = median(file.seconds[1 : SAMPLE + 1]), median(file.seconds[-SAMPLE:])
+    table.add(
+        Row(f"{work}: last commits", f"{last * 1e3:.2f} ms", "first commits", f"{first * 1e3:.2f} ms", last / first,
+            "<= 2", last <= 2 * first, spread=f"worst {max(file.seconds) * 1e3:.0f} ms")
+    )  # fmt: skip
+    before, after = median(file.pages[1 : SAMPLE + 1]), median(file.pages[-SAMPLE:])
+    most = max(file.pages[SAMPLE:], default=0)
+    table.add(
+        Row(f"{work}: pages of last commits", f"{after:.0f}", "pages of first commits", f"{before:.0f}",
+            after / max(before, 1), "<= 2", after <= 2 * before, spread=f"most {most}")
+    )  # fmt: skip
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    for layout, channels in (("continuous", 200), ("batches", 2)):
+        parser.add_argument(
+            f"--{layout}", nargs=2, type=int, metavar=("BATCHES", "CHANNELS"), default=(100_000, channels)
+        )
+    parser.add_argument("--rows", type=int, default=10)
+    parser.add_argument("--fsync", action="store_const", const="commit", default="never")
+    parser.add_argument("--folder")
+    parser.add_argument("--json")
+    parser.add_argument("--markdown")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    table = Table("Long files")
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for layout in ("continuous", "batches"):
+            batches, channels = getattr(options, layout)
+            if batches:
+                file = LongFile(Path(folder), layout, channels, options.rows, options.fsync)
+                measured(table, file, batches)
+    if options.json:
+        table.write_json(options.json)
+    if options.markdown:
+        Path(options.markdown).write_text(table.markdown())
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mulletdaq as mullet
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import ring_path
 
-from .running import Hardware, Pids, Running, eventually, stored
+from .running import ONE_STREAM, Hardware, Pids, Running, eventually, stored
 
 Start = Callable[..., Running]
 
@@ -214,3 +216,44 @@ def test_rings_are_readable_by_the_group_only_when_that_is_wanted(start: Start) 
     assert ring_path("data").stat().st_mode & 0o777 == 0o640
     assert ring_path("data").parent.stat().st_mode & 0o777 == 0o750
     assert daemon.stop() == 0
+
+
+def test_a_killed_daemon_goes_on_in_the_files_it_had(tmp_path: Path) -> None:
+    """Named after the time, the file would be another one, with rows that the first one has already."""
+    text = ONE_STREAM.format(daemon="", stream="", output="")
+    (tmp_path / "mullet.toml").write_text(text.replace("data.h5", "data_{start:%Y%m%dT%H%M%S}_{index}.h5"))
+    daemon = Running(tmp_path, "--config", "mullet.toml")
+    try:
+        daemon.wait_for("ready")
+        assert Hardware(tmp_path, 500, 2000).wait() == 0
+        eventually(lambda: [rows for _, rows in rows_in_files(tmp_path)] == [500], "all is written")
+        eventually(lambda: "recordings" in memory() and memory()["recordings"], "it has been noted")
+        daemon.kill()
+        daemon.clean_up()
+        daemon = Running(tmp_path, "--config", "mullet.toml")
+        daemon.wait_for("ready")
+        assert Hardware(tmp_path, 500, 2000).wait() == 0
+        assert daemon.stop() == 0
+    finally:
+        daemon.clean_up()
+    [(written, rows)] = rows_in_files(tmp_path)
+    assert rows == 1000
+    np.testing.assert_array_equal(stored(written), np.concatenate([np.arange(500)] * 2))
+
+
+def memory() -> dict[str, object]:
+    """What the daemon notes for a successor."""
+    try:
+        noted: dict[str, object] = json.loads((ring_path("data").parent / "daemon.json").read_text())
+    except OSError:
+        return {}
+    return noted
+
+
+def rows_in_files(folder: Path) -> list[tuple[Path, int]]:
+    """Each file with how many rows it has."""
+    found = []
+    for path in sorted(folder.glob("*.h5")):
+        with mullet.open(path) as file:
+            found.append((path, sum(batch.attrs["rows"] for batch in file["measurements"].values())))
+    return found

@@ -150,3 +150,24 @@ def test_a_writer_that_hangs_is_in_status_and_health(mullet: Mullet) -> None:
     process.terminate()
     assert mullet.finish(process).returncode == 0
     np.testing.assert_array_equal(stored(mullet.folder / "out.h5"), np.arange(100))
+
+
+def test_recordings_by_command_go_on_after_the_daemon_was_killed(mullet: Mullet) -> None:
+    process, address, _ = start(mullet, "--port", "0")
+    produce(0, 100)
+    started = mullet("ctl", "start", "shutter", "--since", "1h", "--path", "shutter.h5", "--address", address)
+    assert started.returncode == 0
+    produce(100, 200)
+    process.kill()
+    process.wait()
+    produce(200, 300)
+    process, address, _ = start(mullet, "--port", "0")
+    produce(300, 400)
+    listed = {info["name"]: info["state"] for info in mullet("ctl", "list", "--json", "--address", address).json}
+    assert listed == {"experiment_data": "recording", "shutter": "recording"}
+    assert "400 rows, 0 lost" in mullet("ctl", "stop", "shutter", "--address", address).stdout
+    process.terminate()
+    assert mullet.finish(process).returncode == 0
+    for name in ("experiment_data.h5", "shutter.h5"):
+        np.testing.assert_array_equal(stored(mullet.folder / name), np.arange(400))
+        assert verify(mullet.folder / name).ok

@@ -126,7 +126,13 @@ def child_conditions(outputs: Iterable[Output], children: Iterable[Child]) -> It
 
 
 def look_at_child(child: Child, streams: Mapping[str, DaemonStream], stall_timeout_s: float) -> None:
-    """See whether a source or the Flight process still does something; kill it when it has not for too long."""
+    """See whether a source or the Flight process still does something; kill it when it has not for too long.
+
+    Parameters
+    ----------
+    stall_timeout_s
+        How long that is; infinite where nobody is to be killed now.
+    """
     if child.ready_at is None:
         child.stalled = False
         return
@@ -137,6 +143,8 @@ def look_at_child(child: Child, streams: Mapping[str, DaemonStream], stall_timeo
         source = stream.config.source
         assert source is not None
         silent_s, limit_s = stream.silent_s(child.ready_at), max(3 / source.rate_hz, 3.0)
+        if stream.config.on_full == "block" and stream.fill > _FILL_FAILING:
+            silent_s = 0.0  # it waits for room, as it should
     child.stalled = silent_s > limit_s
     if silent_s > max(stall_timeout_s, limit_s):
         child.kill()

@@ -47,6 +47,10 @@ class OutputPlan:
         Where a new run begins; see :class:`mulletdaq.HDF5Writer`.
     started_ns
         When it was first started.
+    origin
+        The path as it stands in the configuration.
+    stream_ids
+        Of the rings, by stream: with others it is another recording.
     """
 
     name: str
@@ -59,6 +63,8 @@ class OutputPlan:
     start: dict[str, int] = field(default_factory=dict)
     since_ns: int | None = None
     started_ns: int = 0
+    origin: str = ""
+    stream_ids: dict[str, int] = field(default_factory=dict)
 
 
 class Output:

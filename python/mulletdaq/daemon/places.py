@@ -45,7 +45,7 @@ class Memory:
     children
         The processes that worked for it.
     recordings
-        Those by command that were running, as :class:`mulletdaq.daemon.recordings.Recordings` tells them.
+        Those that were running, as :class:`mulletdaq.daemon.recordings.Recordings` tells them.
     """
 
     children: list[Survivor] = field(default_factory=list)
@@ -101,13 +101,12 @@ class DaemonPlace:
         new.replace(self._state)
         self._saved = content
 
-    def leave(self) -> None:
-        """Let the next one in, with nothing to recall."""
-        self._state.unlink(missing_ok=True)
-        self.let_go()
-
-    def let_go(self) -> None:
-        """Let the next one in, who recalls what is to be recalled."""
+    def leave(self, memory: Memory | None) -> None:
+        """Let the next one in, with this to recall, or nothing."""
+        if memory is None:
+            self._state.unlink(missing_ok=True)
+        else:
+            self.remember(memory)
         os.close(self._lock)
 
 

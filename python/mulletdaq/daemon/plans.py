@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from mulletdaq.config import Config, FileOptions, OutputConfig
@@ -51,6 +52,7 @@ def _permanent(config: Config, name: str, streams: list[str], output: OutputConf
         permanent=True,
         persist=persist,
         started_ns=time.time_ns(),
+        origin=output.path,
     )
 
 
@@ -134,6 +136,19 @@ def _escaped(folder: str) -> str:
     return folder.replace("{", "{{").replace("}", "}}")
 
 
+def gone_on_with(plan: OutputPlan, before: Iterable[OutputPlan]) -> OutputPlan:
+    """An output, in the files that it had before if its rings are the same: rows that are there are not doubled."""
+    for one in before:
+        if (one.name, one.streams, one.origin, one.stream_ids) == (
+            plan.name,
+            plan.streams,
+            plan.origin,
+            plan.stream_ids,
+        ):
+            return replace(plan, path=one.path, template=one.template)
+    return plan
+
+
 def check_name(name: str, running: Mapping[str, Any]) -> None:
     """Refuse a name that is taken.
 
@@ -146,4 +161,4 @@ def check_name(name: str, running: Mapping[str, Any]) -> None:
         raise RecordingError(f"recording {name} runs already; stop it first, or choose another name")
 
 
-__all__ = ["check_name", "commanded_plan", "permanent_plans"]
+__all__ = ["check_name", "commanded_plan", "gone_on_with", "permanent_plans"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from mulletdaq.config import Config
 from mulletdaq.daemon.log import Level, Log
 from mulletdaq.daemon.output import TRANSIENT, Output, OutputPlan
-from mulletdaq.daemon.plans import check_name, commanded_plan, permanent_plans
+from mulletdaq.daemon.plans import check_name, commanded_plan, gone_on_with, permanent_plans
 from mulletdaq.daemon.streams import DaemonStream
 from mulletdaq.errors import MulletError, RecordingError, StreamNotFoundError
 from mulletdaq.flight.messages import Annotate, Flush, RecordingInfo, Rotate, StartRecording, StopRecording
@@ -51,38 +52,48 @@ class Recordings:
 
     # ---- start and end of the daemon
 
-    async def begin(self) -> None:
-        """Start the outputs of the configuration.
+    async def begin(self, remembered: list[dict[str, Any]]) -> None:
+        """Start the outputs of the configuration, and go on with the recordings of a daemon that was killed.
+
+        Parameters
+        ----------
+        remembered
+            What :meth:`remember` of the daemon before gave.
 
         Raises
         ------
         MulletError
-            What keeps one of them from starting, unless it may go away by itself.
+            What keeps an output from starting, unless it may go away by itself.
         """
-        outputs = [self._make(plan) for plan in permanent_plans(self._config)]
+        before = list(_plans(remembered))
+        plans = [gone_on_with(self._with_ids(plan), before) for plan in permanent_plans(self._config)]
+        outputs = [self._make(plan) for plan in plans]
         for output, error in zip(outputs, await self._start_all(outputs), strict=True):
             if isinstance(error, TRANSIENT):
                 self._start_later(output)
             elif error is not None:
                 raise error
+        for plan in before:
+            if not plan.permanent:
+                await self._resume(plan)
 
     async def _start_all(self, outputs: list[Output]) -> list[BaseException | None]:
         return await asyncio.gather(*(output.start() for output in outputs), return_exceptions=True)
 
-    async def resume(self, remembered: list[dict[str, Any]]) -> None:
-        """Go on with recordings by command of a daemon that was killed."""
-        for one in remembered:
-            try:
-                plan = OutputPlan(**one)
-                output = self._make(plan)
-            except (TypeError, KeyError, ValueError, MulletError) as error:
-                self._log.say("error", "recording_lost", f"a recording of the daemon before cannot go on: {error}")
-                continue
-            self._log.say("info", "recording_resumed", f"recording {plan.name} goes on in {plan.path}")
-            try:
-                await output.start()
-            except MulletError:
-                self._start_later(output)
+    async def _resume(self, plan: OutputPlan) -> None:
+        if not set(plan.streams) <= set(self._streams) or self._with_ids(plan) != plan or plan.name in self._running:
+            what = "its streams are not the same any more"
+            self._log.say("warning", "recording_lost", f"recording {plan.name} of the daemon before has ended: {what}")
+            return
+        self._log.say("info", "recording_resumed", f"recording {plan.name} goes on in {plan.path}", recording=plan.name)
+        output = self._make(plan)
+        try:
+            await output.start()
+        except MulletError:
+            self._start_later(output)
+
+    def _with_ids(self, plan: OutputPlan) -> OutputPlan:
+        return dataclasses.replace(plan, stream_ids={name: self._streams[name].ring.stream_id for name in plan.streams})
 
     async def end(self) -> list[str]:
         """Stop all, everything written so far in their files; what went wrong, a line each."""
@@ -90,9 +101,9 @@ class Recordings:
         results = await asyncio.gather(*(self._end_one(output) for output in outputs), return_exceptions=True)
         return [str(result) for result in results if isinstance(result, BaseException)]
 
-    def remember(self) -> list[dict[str, Any]]:
-        """What a successor needs to go on with recordings by command."""
-        return [dataclasses.asdict(output.plan) for output in self.running if not output.plan.permanent]
+    def remember(self, *, commanded: bool = True) -> list[dict[str, Any]]:
+        """What a successor needs to go on, with recordings by command or without."""
+        return [dataclasses.asdict(one.plan) for one in self.running if commanded or one.plan.permanent]
 
     # ---- what clients ask for
 
@@ -106,7 +117,7 @@ class Recordings:
         """
         check_name(asked.name, self._running)
         rows = {name: stream.ring.newest_row for name, stream in self._streams.items()}
-        output = self._make(commanded_plan(self._config, asked, rows))
+        output = self._make(self._with_ids(commanded_plan(self._config, asked, rows)))
         try:
             await output.start()
         except BaseException:
@@ -199,6 +210,12 @@ class Recordings:
         task = asyncio.get_running_loop().create_task(output.start_in_the_end())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _plans(remembered: list[dict[str, Any]]) -> Iterator[OutputPlan]:
+    for one in remembered:
+        with suppress(TypeError):  # of another version
+            yield OutputPlan(**one)
 
 
 async def _each(asked: Iterable[Any]) -> list[Any]:

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from mulletdaq.config import StreamConfig
 from mulletdaq.daemon.log import Log
@@ -22,6 +23,8 @@ _PREPARE_TIMEOUT_S = 60.0
 _RATE_OVER_S = 5.0
 _PERIODS = 3
 _LEAST_SILENCE_S = 5.0
+_UPLOADS = ".uploads"
+"""Beside a ring: how far the uploads into it are."""
 
 
 class DaemonStream:
@@ -209,6 +212,7 @@ def discard_ring(ring: RingBuffer, log: Log, saved_rows: Iterable[int]) -> None:
             log.say("warning", "ring_kept", f"the ring {ring.path} stays: it has rows that are in no file yet")
         else:
             ring.unlink()
+            Path(ring.path + _UPLOADS).unlink(missing_ok=True)
     with suppress(BufferError):
         ring.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from mulletdaq.flight.messages import DiskStatus, Health, Status
 from mulletdaq.ring import list_rings
 
 _LOOK_EVERY_S = 1.0
+_HELD_S = 10.0
 _MAX_THREADS = 32
 _SURVIVOR_PATIENCE_S = 30.0
 
@@ -65,6 +67,8 @@ class Daemon:
         self._service = FlightService(config, self.answer, log) if config.daemon.flight else None
         self._stop = asyncio.Event()
         self._losses = Losses()
+        self._looked_at = time.monotonic()
+        self._judge_from = 0.0
         self._disks: list[DiskStatus] = []
         self._place: DaemonPlace | None = None
 
@@ -110,18 +114,16 @@ class Daemon:
                 watching.result()
         finally:
             notifier.stopping()
-            outputs = self.recordings.running
+            outputs, plans = self.recordings.running, self.recordings.remember(commanded=False)
             whole = await self._end()
             if watching is not None:
                 watching.cancel()
             for stream in self.streams.values():
                 permanent = [one for one in outputs if one.plan.permanent and stream.name in one.plan.streams]
                 discard_ring(stream.ring, self._log, [one.next_row(stream.name) for one in permanent])
-            if watching is None:
-                self._place.remember(Memory([], before.recordings))  # for the next one, which may be luckier
-                self._place.let_go()
-            else:
-                self._place.leave()
+            # The next daemon may be luckier than one that could not start, and goes on with rings that stay.
+            plans = before.recordings if watching is None else plans
+            self._place.leave(Memory([], plans) if watching is None or self._rings_stay() else None)
         return whole
 
     # ---- beginning
@@ -134,8 +136,7 @@ class Daemon:
         rings = [stream.ring for stream in self.streams.values()]
         share_with_group(rings, readable=self.config.daemon.group_readable)
         await asyncio.to_thread(prepare_schemas, self.streams.values())
-        await self.recordings.begin()
-        await self.recordings.resume(before.recordings)
+        await self.recordings.begin(before.recordings)
         self._start_sources()
         if self._service is not None:
             await self._service.start()
@@ -175,7 +176,7 @@ class Daemon:
             await asyncio.sleep(period_s)
 
     def _look(self, place: DaemonPlace) -> None:
-        stall_timeout_s = self.config.daemon.stall_timeout_s
+        stall_timeout_s = self._stall_timeout_s()
         outputs = self.recordings.running
         for stream in self.streams.values():
             stream.look()
@@ -197,6 +198,14 @@ class Daemon:
             ]
         )
         place.remember(Memory(self._children_now(), self.recordings.remember()))
+
+    def _stall_timeout_s(self) -> float:
+        """How long a process may do nothing; for ever right after we were held ourselves, and heard nobody."""
+        now = time.monotonic()
+        if now - self._looked_at > _HELD_S:
+            self._judge_from = now + _HELD_S
+        self._looked_at = now
+        return self.config.daemon.stall_timeout_s if now >= self._judge_from else math.inf
 
     @property
     def children(self) -> list[Child]:
@@ -225,6 +234,9 @@ class Daemon:
         for problem in problems:
             self._log.say("error", "not_saved", problem)
         return not problems
+
+    def _rings_stay(self) -> bool:
+        return any(os.path.exists(stream.ring.path) for stream in self.streams.values())
 
     # ---- answering
 

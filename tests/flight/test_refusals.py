@@ -80,7 +80,7 @@ def test_a_token_is_needed(token_file: Path) -> None:
             f"Bearer {TOKEN}x",
             f"Basic {TOKEN}",
             TOKEN,
-            "Bearer ä",
+            f"Bearer {TOKEN} x",
         ]
         for options in ({}, *map(bearer, wrong), {"headers": bearer(f"Bearer {TOKEN}")["headers"] * 2}):
             for call in (

@@ -58,7 +58,8 @@ class Supervisor:
         self.recordings: dict[str, RecordingInfo] = {}
         self.asked: list[tuple[str, Any]] = []
         self.starts = 0
-        self.alive: Alive | None = None
+        self.alive = Alive(streams=0, memory_mb=0)
+        self.beats = 0
         self.failure: Failed | None = None
         self.port = 0
         self._ready = threading.Event()
@@ -102,6 +103,11 @@ class Supervisor:
     def wait_ready(self) -> None:
         assert self._ready.wait(PATIENCE_S)
 
+    def wait_for_streams(self, count: int) -> None:
+        """Wait until the Flight process, asked after this call, has so many streams."""
+        begin = self.beats
+        eventually(lambda: self.beats > begin + 1 and self.alive.streams == count, f"{count} streams")
+
     # ---- the process
 
     def _run(self) -> None:
@@ -115,11 +121,14 @@ class Supervisor:
             self.starts += 1
             self._say(encode(self.options))
             assert self._process.stdout is not None
+            assert self._process.stdin is not None
             for line in self._process.stdout:
                 self._hear(line)
             self._ready.clear()
             self._process.wait()
             self._process.stdout.close()
+            with suppress(OSError):
+                self._process.stdin.close()
         self._ready.set()
 
     def _say(self, line: bytes) -> None:
@@ -137,6 +146,7 @@ class Supervisor:
                 self._ready.set()
             elif isinstance(event, Alive):
                 self.alive = event
+                self.beats += 1
             else:
                 self.failure = event
             return

@@ -199,6 +199,7 @@ class Connection:
         stop: int | None = None,
         follow: bool = True,
         wait_s: float = 0.01,
+        heartbeat_s: float | None = None,
     ) -> RemoteRows:
         """A stream's rows: what the ring still holds, then each new one; over broken connections too.
 
@@ -212,6 +213,8 @@ class Connection:
             Go on with new rows.
         wait_s
             Shortest time between two batches while few rows come.
+        heartbeat_s
+            Also give a batch without rows when nothing came for so long, at least 0.1 s.
 
         Returns
         -------
@@ -219,7 +222,7 @@ class Connection:
             An iterator of :class:`~mulletdaq.flight.reading.RemoteBatch`, which tell what was lost.
         """
         ticket = StreamTicket(stream=stream, start=start, stop=stop, follow=follow, wait_s=wait_s)
-        return RemoteRows(self._wire, ticket, self._patience_s)
+        return RemoteRows(self._wire, ticket, heartbeat_s, self._patience_s)
 
     def table(self, stream: str, *, start: Literal["oldest"] | int = "oldest", stop: int | None = None) -> pa.Table:
         """The rows that the ring holds now, as one table; for its parameters see :meth:`read`."""

@@ -9,6 +9,7 @@ from mulletdaq.errors import RequestError, RingReplacedError
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.gathering import OPAQUE_SCHEMA, GaplessReader
 from mulletdaq.flight.messages import encode
+from mulletdaq.flight.plain import plain_batch, plain_schema
 from mulletdaq.flight.tickets import BatchFacts, StreamTicket
 from mulletdaq.ring import RingBuffer
 
@@ -50,6 +51,8 @@ class LiveRows:
             raise RingReplacedError(f"stream {ticket.stream!r} has a new ring; its rows count from 0 again")
         self._ring = ring
         self._has_gone = has_gone
+        self._schema = pa.schema([])
+        self._follows = ticket.follow
         self._wait_s = ticket.wait_s
         self._heartbeat_s = ticket.heartbeat_s
         newest = ring.newest_row
@@ -63,9 +66,10 @@ class LiveRows:
 
     def wait_for_schema(self) -> pa.Schema:
         """The schema of what is sent; a stream that is followed may get it yet."""
-        while self._ring.content == "none" and self._stop is None and not self._has_gone():
+        while self._ring.content == "none" and self._follows and not self._has_gone():
             time.sleep(_LOOK_INTERVAL_S)
-        return schema_of(self._ring)
+        self._schema = plain_schema(schema_of(self._ring))
+        return self._schema
 
     def batches(self) -> Iterator[Sent]:
         """Batches with their facts, until the rows are through or the client has gone."""
@@ -109,10 +113,10 @@ class LiveRows:
             first = min(first, self._stop)
         facts = BatchFacts(first_row=first, lost_rows=max(0, first - self._next_row), stream_id=self._stream_id)
         self._next_row = max(first, self._next_row) + batch.num_rows
-        return batch, encode(facts)
+        return plain_batch(batch, self._schema), encode(facts)
 
     def _no_rows(self) -> pa.RecordBatch:
-        return pa.RecordBatch.from_pylist([], schema=schema_of(self._ring))
+        return pa.RecordBatch.from_pylist([], schema=self._schema)
 
     def _let_rows_gather(self, batch: pa.RecordBatch, sent_at: float) -> None:
         """Rows that come one by one are sent together: each message costs as much as a thousand rows."""
@@ -125,7 +129,7 @@ class LiveRows:
 
 
 def schema_of(ring: RingBuffer) -> pa.Schema:
-    """The schema of a ring's rows as they are sent; empty while there is none."""
+    """The schema of a ring's rows; empty while there is none."""
     if ring.content == "opaque":
         return OPAQUE_SCHEMA
     schema = ring.schema

@@ -51,6 +51,7 @@ class _Batches:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._reader: Any = None
+        self._gives_all = False
         self.lost_rows = 0
         """Rows lost so far."""
 
@@ -86,7 +87,7 @@ class _Batches:
 
     def __iter__(self) -> Iterator[RemoteBatch]:
         while (found := self._next()) is not None:
-            if found.batch.num_rows or found.lost_rows:
+            if found.batch.num_rows or found.lost_rows or self._gives_all:
                 yield found
 
     def table(self) -> pa.Table:
@@ -124,9 +125,11 @@ class RemoteRows(_Batches):
         How often the connection was made again.
     """
 
-    def __init__(self, wire: Wire, ticket: StreamTicket, patience_s: float) -> None:
+    def __init__(self, wire: Wire, ticket: StreamTicket, heartbeat_s: float | None, patience_s: float) -> None:
         super().__init__(wire)
         self._wanted = ticket
+        self._heartbeat_s = heartbeat_s or _HEARTBEAT_S
+        self._gives_all = heartbeat_s is not None
         self._patience_s = patience_s
         self._stream_id: str | None = None
         self.next_row: int | None = None
@@ -134,7 +137,7 @@ class RemoteRows(_Batches):
 
     def _ticket(self) -> StreamTicket:
         ticket = msgspec.structs.replace(
-            self._wanted, heartbeat_s=_HEARTBEAT_S if self._wanted.follow else None, stream_id=self._stream_id
+            self._wanted, heartbeat_s=self._heartbeat_s if self._wanted.follow else None, stream_id=self._stream_id
         )
         return ticket if self.next_row is None else msgspec.structs.replace(ticket, start=self.next_row)
 

@@ -12,6 +12,7 @@ from mulletdaq.errors import RequestError, StreamNotFoundError
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.live import Sent
 from mulletdaq.flight.messages import encode
+from mulletdaq.flight.plain import plain_type
 from mulletdaq.flight.tickets import BatchFacts, RecordedTicket
 from mulletdaq.hdf5.catalog import StreamRows, stream_rows
 from mulletdaq.hdf5.columns import columns_of
@@ -164,7 +165,7 @@ def _field(channel: ChannelFacts, own: pa.Schema) -> pa.Field:
     metadata = {"unit": channel.unit, "description": channel.description}
     metadata = {name: text for name, text in metadata.items() if text}
     if channel.dtype == object:
-        type_ = pa.binary() if not len(own) else _plain(_leaf(own, channel.name))
+        type_ = pa.binary() if not len(own) else _stored_type(_leaf(own, channel.name))
     else:
         type_ = _number(channel)
     return pa.field(channel.name, type_, metadata=metadata or None)
@@ -190,13 +191,13 @@ def _leaf(own: pa.Schema, path: str) -> pa.DataType:
     return type_
 
 
-def _plain(type_: pa.DataType) -> pa.DataType:
-    """Without dictionaries and runs: the values themselves are sent."""
+def _stored_type(type_: pa.DataType) -> pa.DataType:
+    """What the file holds of a type: the values of dictionaries, runs and extensions."""
     if isinstance(type_, pa.BaseExtensionType):
-        return _plain(type_.storage_type)
-    if pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
-        return _plain(type_.value_type)
-    return type_
+        return _stored_type(type_.storage_type)
+    if pa.types.is_run_end_encoded(type_):
+        return _stored_type(type_.value_type)
+    return plain_type(type_)
 
 
 def _array(field: pa.Field, values: Any, valid: Any) -> pa.Array:

@@ -35,11 +35,11 @@ class _Waiting:
 
     batch: pa.RecordBatch
     first_row: int
-    bytes: int
+    size: int
 
     @property
     def end(self) -> int:
-        return self.first_row + self.batch.num_rows
+        return self.first_row + int(self.batch.num_rows)
 
 
 class _Call:
@@ -175,7 +175,7 @@ class RemoteUpload:
 
     def _send(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
-        self._waiting_bytes += waiting.bytes
+        self._waiting_bytes += waiting.size
         self.rows = waiting.end
         if self._call is None:
             self._connect(self._patience_s)
@@ -207,7 +207,7 @@ class RemoteUpload:
     def _forget(self, rows: int) -> None:
         self._known = max(self._known, rows)
         while self._waiting and self._waiting[0].end <= self._known:
-            self._waiting_bytes -= self._waiting.popleft().bytes
+            self._waiting_bytes -= self._waiting.popleft().size
 
     def _recover(self, call: _Call) -> None:
         self._call = None

@@ -103,6 +103,7 @@ class Upload:
         self._blocks = command.on_full == "block"
         self._producer = _take(ring, command, schema)
         self._ledger: _Ledger | None = None
+        self._row = -1
         try:
             self._ledger = ledger = _Ledger(ledger_path, ring.stream_id)
             _settle(ledger.progress, ring.newest_row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -218,3 +219,44 @@ def test_rows_that_are_lost_are_a_warning(tmp_path: Path) -> None:
         assert str(lost) in daemon.health().reasons[0].what
 
     go(test, tmp_path, text)
+
+
+def test_a_daemon_that_was_held_judges_nobody_before_it_has_heard_them(tmp_path: Path) -> None:
+    async def test(daemon: Daemon) -> None:
+        assert daemon._stall_timeout_s() == 30
+        daemon._looked_at -= 60  # as after a suspend of the machine, or a SIGSTOP
+        assert daemon._stall_timeout_s() == math.inf
+        assert daemon._stall_timeout_s() == math.inf
+        daemon._judge_from = daemon._looked_at
+        assert daemon._stall_timeout_s() == 30
+
+    go(test, tmp_path)
+
+
+def test_a_source_that_waits_for_room_is_not_stalled(tmp_path: Path) -> None:
+    """The file cannot take rows, the ring fills, the source waits as it was told to."""
+    text = """
+[daemon]
+flight = false
+disk_reserve_mb = 1_000_000_000
+stall_timeout_s = 1
+[streams.a]
+ring_mb = 0.07
+on_full = "block"
+source = { name = "simulated", rate_hz = 5000.0 }
+outputs = [{ path = "a.h5" }]
+"""
+
+    async def test(daemon: Daemon) -> None:
+        await until(lambda: daemon.streams["a"].fill > 0.9)
+        rows = daemon.streams["a"].ring.newest_row
+        [source] = daemon.children
+        for _ in range(60):
+            await asyncio.sleep(0.1)
+            assert source.status().state == "running"
+        assert daemon.streams["a"].ring.newest_row - rows < 5000
+        assert source.restarts == 0
+        assert {"disk_low", "recording_paused", "ring_fill"} <= {reason.code for reason in daemon.health().reasons}
+
+    go(test, tmp_path, text)
+    assert verify(tmp_path / "a.h5").ok

@@ -8,11 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mulletdaq
+from mulletdaq.errors import ConnectionLostError
 from mulletdaq.hdf5.verify import verify
 from tests.daemon.running import stored
 
@@ -131,7 +134,6 @@ def test_a_writer_that_hangs_is_in_status_and_health(mullet: Mullet) -> None:
         "outputs = [{ path = 'out.h5', flush_interval_s = 0.1 }]\n"
     )
     process, address, _ = start(mullet, "--config", "mullet.toml")
-    import mulletdaq
 
     with mulletdaq.connect(address) as daemon:
         [writer] = [child for child in daemon.status().children if child.kind == "writer"]
@@ -171,3 +173,23 @@ def test_recordings_by_command_go_on_after_the_daemon_was_killed(mullet: Mullet)
     for name in ("experiment_data.h5", "shutter.h5"):
         np.testing.assert_array_equal(stored(mullet.folder / name), np.arange(400))
         assert verify(mullet.folder / name).ok
+
+
+def test_the_flight_service_that_is_killed_listens_again_at_the_same_address(mullet: Mullet) -> None:
+    process, address, _ = start(mullet, "--port", "0")
+    produce(0, 100)
+    with mulletdaq.connect(address) as daemon:
+        [flight] = [child for child in daemon.status().children if child.kind == "flight"]
+        assert flight.pid is not None
+        os.kill(flight.pid, signal.SIGKILL)
+
+        def replaced() -> bool:
+            with suppress(ConnectionLostError):
+                [now] = [child for child in daemon.status().children if child.kind == "flight"]
+                return now.pid != flight.pid and now.restarts == 1 and now.last_death == "was killed by SIGKILL"
+            return False
+
+        wait_until(replaced)
+        assert daemon.flush() == {"experiment_data": 100}
+    process.terminate()
+    assert mullet.finish(process).returncode == 0

@@ -60,6 +60,8 @@ def test_what_comes_and_goes_is_counted() -> None:
         assert told.look() == []
     assert told.look(LOW, after_s=4000) == [("disk_low", "on", 102)]
     assert told.look() == [("disk_low", "off", 102)]
+    assert told.look(after_s=100_000) == []
+    assert told.look(LOW) == [("disk_low", "on", 1)], "a day later it is forgotten"
 
 
 def test_health_is_the_worst_of_them() -> None:
@@ -84,8 +86,8 @@ def test_plain_lines_are_for_people_and_no_log_can_stop_the_daemon() -> None:
     log = Log(output=output)
     log.say("warning", "x", "two\nlines", fact=1)
     assert output.getvalue().endswith("Z warning: two lines\n")
-    for _ in range(10):
-        log.repeated("error", "died", "a", "it died")
+    for pid in range(2000):
+        log.repeated("error", "died", f"a, process {pid}", "it died")
     assert output.getvalue().count("it died") == 3
     output.close()
     log.say("info", "x", "into nothing")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -187,6 +188,17 @@ def test_an_output_that_somebody_holds_is_waited_for(start: Start, tmp_path: Pat
     held.stdin.close()
     held.stdout.close()
     finish(daemon, tmp_path / "data.h5", 100)
+
+
+def test_rows_that_no_file_takes_stay_in_the_ring_and_the_end_says_so(start: Start, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "data.h5", "w"):
+        daemon = start()
+        daemon.wait_for("recording_failed")
+        assert Hardware(tmp_path, 100, 1000).wait() == 0
+        assert daemon.stop() == 1
+        assert "could not start" in daemon.said("not_saved")[0]["message"]
+    (tmp_path / "data.h5").unlink()
+    finish(start(), tmp_path / "data.h5", 100)
 
 
 def test_columns_of_the_configuration_are_the_rings(start: Start, tmp_path: Path) -> None:

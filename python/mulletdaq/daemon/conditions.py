@@ -12,6 +12,7 @@ from mulletdaq.flight.messages import Health, HealthReason
 
 _REPEAT_S = 3600.0
 _CALM_S = 300.0
+_FORGOTTEN_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ class Conditions:
                 self._begin(history, now)
             elif now - history.told_at >= _REPEAT_S or (worse and history.told):
                 self._tell(history, now)
-        for key, history in self._known.items():
+        for key, history in list(self._known.items()):
             if history.present and key not in present:
                 self._end(history, now)
+            elif not history.present and now - history.ended_at > _FORGOTTEN_S:
+                del self._known[key]
 
     def is_present(self, code: str, subject: str) -> bool:
         """Whether there was such a condition at the last look."""

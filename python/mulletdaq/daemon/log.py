@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import time
@@ -14,6 +15,8 @@ Level = Literal["info", "warning", "error"]
 
 _OFTEN = 3
 _REPEAT_S = 3600.0
+_MOST = 1000
+_NUMBER = re.compile(r"\d+")
 
 
 class Log:
@@ -60,14 +63,23 @@ class Log:
             self._output.flush()
 
     def repeated(self, level: Level, event: str, subject: str, message: str, **facts: Any) -> None:
-        """Log what may come again and again: the first few times, then once an hour, with the count."""
-        count, next_at = self._repeats.get((event, subject), (0, 0.0))
+        """Log what may come again and again: the first few times, then once an hour, with the count.
+
+        Parameters
+        ----------
+        subject
+            What makes it the same again; numbers in it are not told apart.
+        """
+        subject = _NUMBER.sub("#", subject)
+        count, next_at = self._repeats.pop((event, subject), (0, 0.0))
         now = time.monotonic()
         count += 1
         if count <= _OFTEN or now >= next_at:
             self.say(level, event, message if count <= _OFTEN else f"{message} ({count} times)", count=count, **facts)
             next_at = now + _REPEAT_S
         self._repeats[event, subject] = (count, next_at)
+        while len(self._repeats) > _MOST:
+            self._repeats.pop(next(iter(self._repeats)), None)
 
 
 __all__ = ["Level", "Log"]

@@ -172,6 +172,8 @@ class Output:
             if self.stopped_ns is not None:
                 return
             try:
+                if not self._started and self.reason is not None:
+                    raise RecordingError(f"recording {self.name} could not start: {self.reason}")
                 if self._started:
                     self._final = await asyncio.to_thread(self._stop_writer)
             except MulletError as error:
@@ -328,7 +330,7 @@ class Output:
         )
 
     def _report(self, message: str) -> None:
-        self._log.repeated("warning", "writer", f"{self.name} {message[:60]}", message, recording=self.name)
+        self._log.repeated("warning", "writer", f"{self.name} {message}", message, recording=self.name)
 
 
 __all__ = ["TRANSIENT", "Output", "OutputPlan"]

@@ -55,3 +55,4 @@ bench: .venv/.installed-test
 	$(IN_VENV) python benchmarks/ring.py
 	$(IN_VENV) python benchmarks/journal.py
 	$(IN_VENV) python benchmarks/hdf5.py
+	$(IN_VENV) python benchmarks/flight.py

@@ -8,17 +8,23 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import pytest
 
+from mulletdaq.ring import RingBuffer
+
+from .flight.supervisor import Supervisor
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 PATIENCE_S = 120
+DAEMON = "grpc://127.0.0.1:50051"
 
 
 @dataclass
@@ -50,9 +56,21 @@ def demo_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def daemon(tmp_path: Path, ring_directory: Path) -> Iterator[Supervisor]:
+    """A Flight service with a stream that has rows, and one without."""
+    with Supervisor(data_folders=[str(tmp_path)]) as service:
+        for stream in ("experiment_data", "uploaded"):
+            service.rings[stream] = RingBuffer.create(ring_directory / f"{stream}.ring", capacity_mb=1)
+        with service.rings["experiment_data"].producer({"voltage": "V"}) as producer:
+            for number in range(2000):
+                producer.append(number * 0.5)
+        yield service
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
-def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path) -> None:
-    """One script a page, commands between, with the demo's files there."""
+def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path, request: pytest.FixtureRequest) -> None:
+    """One script a page, commands between, with the demo's files there, and a daemon where one is spoken of."""
     shutil.copytree(demo_files, tmp_path, dirs_exist_ok=True)
     script = ["import subprocess as _subprocess"]
     for block in blocks(page):
@@ -62,7 +80,10 @@ def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path) -> None:
             script += [as_python(line) for line in block.text.splitlines()]
         else:
             assert block.language in {"matlab", "toml"}, f"{page}: a block in {block.language!r} is not run"
-    (tmp_path / "page.py").write_text("\n".join(script))
+    text = "\n".join(script)
+    if DAEMON in text:
+        text = text.replace(DAEMON, request.getfixturevalue("daemon").address)
+    (tmp_path / "page.py").write_text(text)
     run([sys.executable, "-W", "error", "page.py"], tmp_path)
     for block in blocks(page):
         if block.language == "matlab":

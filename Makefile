@@ -57,3 +57,4 @@ bench: .venv/.installed-test
 	$(IN_VENV) python benchmarks/journal.py
 	$(IN_VENV) python benchmarks/hdf5.py
 	$(IN_VENV) python benchmarks/idle.py
+	$(IN_VENV) python benchmarks/flight.py

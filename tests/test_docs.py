@@ -8,17 +8,23 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import pytest
 
+from mulletdaq.ring import RingBuffer
+
+from .flight.supervisor import Supervisor
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 PATIENCE_S = 120
+DAEMON = "grpc://127.0.0.1:50051"
 
 
 @dataclass
@@ -35,7 +41,7 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-DAEMON = """
+START_DAEMON = """
 import atexit as _atexit, os as _os, signal as _signal
 def _start_daemon(command):
     daemon = _subprocess.Popen([*command, "--port", "0"], stdout=_subprocess.PIPE, text=True)
@@ -68,11 +74,26 @@ def demo_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def daemon(tmp_path: Path, ring_directory: Path) -> Iterator[Supervisor]:
+    """A Flight service with a stream that has rows, and one without."""
+    with Supervisor(data_folders=[str(tmp_path)]) as service:
+        for stream in ("experiment_data", "uploaded"):
+            service.rings[stream] = RingBuffer.create(ring_directory / f"{stream}.ring", capacity_mb=1)
+        with service.rings["experiment_data"].producer({"voltage": "V"}) as producer:
+            for number in range(2000):
+                producer.append(number * 0.5)
+        yield service
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
-def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path) -> None:
-    """One script a page, commands between, with the demo's files there; TOML is the page's ``mullet.toml``."""
+def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path, request: pytest.FixtureRequest) -> None:
+    """One script a page, commands between, with the demo's files there, and a daemon where one is spoken of.
+
+    A page's TOML is its ``mullet.toml``.
+    """
     shutil.copytree(demo_files, tmp_path, dirs_exist_ok=True)
-    script = ["import subprocess as _subprocess", DAEMON]
+    script = ["import subprocess as _subprocess", START_DAEMON]
     for block in blocks(page):
         if block.language == "python":
             script.append(block.text)
@@ -82,7 +103,10 @@ def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path) -> None:
             assert block.language in {"matlab", "toml"}, f"{page}: a block in {block.language!r} is not run"
             if block.language == "toml":
                 (tmp_path / "mullet.toml").write_text(block.text)
-    (tmp_path / "page.py").write_text("\n".join(script))
+    text = "\n".join(script)
+    if DAEMON in text:
+        text = text.replace(DAEMON, request.getfixturevalue("daemon").address)
+    (tmp_path / "page.py").write_text(text)
     run([sys.executable, "-W", "error", "page.py"], tmp_path)
     for block in blocks(page):
         if block.language == "matlab":

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# pytest --hypothesis-profile=thorough: twenty times as many examples where a test does not say how many.
+settings.register_profile("thorough", max_examples=2000)
 
 
 @pytest.fixture(autouse=True)

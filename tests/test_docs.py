@@ -25,6 +25,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 PATIENCE_S = 120
 DAEMON = "grpc://127.0.0.1:50051"
+INTERPRETERS = {"octave": ("octave-cli", "--norc", "octave"), "r": ("Rscript", "--vanilla", "r-bioc-rhdf5")}
+"""Program, option, and Debian's package; each runs its blocks where it is."""
 
 
 @dataclass
@@ -100,7 +102,9 @@ def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path, request: pyte
         elif block.language == "console":
             script += [as_python(line) for line in block.text.splitlines()]
         else:
-            assert block.language in {"matlab", "toml"}, f"{page}: a block in {block.language!r} is not run"
+            assert block.language in {"matlab", "toml", *INTERPRETERS}, (
+                f"{page}: a block in {block.language!r} is not run"
+            )
             if block.language == "toml":
                 (tmp_path / "mullet.toml").write_text(block.text)
     text = "\n".join(script)
@@ -111,6 +115,21 @@ def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path, request: pyte
     for block in blocks(page):
         if block.language == "matlab":
             check_matlab(block.text, tmp_path)
+
+
+@pytest.mark.parametrize("language", INTERPRETERS)
+@pytest.mark.parametrize("page", [ROOT / "docs/how-to/open-elsewhere.md"], ids=name)
+def test_blocks_in_other_languages(page: Path, language: str, tmp_path: Path) -> None:
+    program, option, package = INTERPRETERS[language]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed (Debian: {package})")
+    if language == "r" and subprocess.run([program, "-e", "library(rhdf5)"], capture_output=True).returncode:
+        pytest.skip(f"R has no rhdf5 (Debian: {package})")
+    for kind in ("python", language):
+        text = "\n".join(block.text for block in blocks(page) if block.language == kind)
+        (tmp_path / f"page.{kind}").write_text(text)
+    run([sys.executable, "page.python"], tmp_path)
+    run([program, option, f"page.{language}"], tmp_path)
 
 
 def as_python(line: str) -> str:

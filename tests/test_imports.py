@@ -12,7 +12,7 @@ import mulletdaq
 from tests.ring.support import run_python
 
 SOURCES = Path(mulletdaq.__file__).parent
-HEAVY = ["numpy", "pyarrow", "h5py", "psutil", "pydantic", "rich", "typer", "matplotlib"]
+HEAVY = ["numpy", "pyarrow", "h5py", "psutil", "pydantic", "rich", "typer", "matplotlib", "xarray", "pandas"]
 
 BLOCKER = """
 import os, sys
@@ -136,6 +136,9 @@ def test_bytes_without_any_package(block: Block, blocked: str) -> None:
         ("pyarrow", "mullet.record('x.h5', {'x': 'V'}).start()", "arrow|hdf5"),
         ("h5py,pyarrow,numpy", "mullet.record('x.h5', {'x': 'V'}).start()", "arrow|hdf5"),
         ("h5py,pyarrow,numpy", "mullet.HDF5Writer('x.h5', ring).start()", "arrow|hdf5"),
+        ("h5py", "mullet.load('x.h5')", "hdf5"),
+        ("xarray", "mullet.load('x.h5')", "xarray"),
+        ("matplotlib", "from mulletdaq.export import plotting", "plot"),
     ],
 )
 def test_missing_package_names_its_extra(tmp_path: Path, block: Block, blocked: str, use: str, extra: str) -> None:

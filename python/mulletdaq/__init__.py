@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mulletdaq.errors import MulletError as MulletError
     from mulletdaq.flight.client import Connection as Connection
     from mulletdaq.flight.client import connect as connect
+    from mulletdaq.export.loading import load as load
     from mulletdaq.hdf5 import HDF5Writer as HDF5Writer
     from mulletdaq.hdf5.reading import open as open
     from mulletdaq.recording import Recording as Recording
@@ -33,6 +34,7 @@ _HOMES = {
     "RingBuffer": "mulletdaq.ring",
     "attach": "mulletdaq.ring",
     "connect": "mulletdaq.flight.client",
+    "load": "mulletdaq.export.loading",
     "open": "mulletdaq.hdf5.reading",
     "record": "mulletdaq.recording",
 }

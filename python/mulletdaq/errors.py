@@ -45,6 +45,7 @@ Each class also derives from the builtin that a Python user would catch::
         ├── FileFormatError           ValueError
         │   ├── FileVersionError
         │   └── JournalMismatchError
+        ├── ChannelNotFoundError      LookupError
         ├── FileLockedError           BlockingIOError
         ├── FileWriteError            OSError
         └── WriterError               RuntimeError
@@ -233,6 +234,10 @@ class FileVersionError(FileFormatError):
 
 class JournalMismatchError(FileFormatError):
     """The journal beside a file belongs to another one, or another program wrote the file since."""
+
+
+class ChannelNotFoundError(FileError, LookupError):
+    """No channel, stream or run of that name in the file; the message names those that are nearest."""
 
 
 class FileLockedError(FileError, BlockingIOError):

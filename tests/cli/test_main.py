@@ -71,7 +71,7 @@ def test_help_does_not_load_what_it_does_not_need() -> None:
     assert done.stderr == "[]\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "record", "verify", "info", "status", "tail"])
+@pytest.mark.parametrize("command", ["demo", "record", "verify", "info", "export", "convert", "plot", "status", "tail"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 5

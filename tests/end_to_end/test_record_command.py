@@ -183,6 +183,59 @@ def test_metadata_goes_into_the_file(mullet: Mullet) -> None:
     assert text(metadata["sample"]) == "Größe 7"
 
 
+def test_metadata_of_a_file_keeps_its_types(mullet: Mullet) -> None:
+    (mullet.folder / "sample.toml").write_text('operator = "Ada"\n[laser]\npower_mw = 2.5\nlocked = true\n')
+    words = ("--metadata-file", "sample.toml", "-m", "operator=Charles")
+    done = mullet("record", "-s", "simulated", "-o", "meta.h5", "-d", 0.1, *words)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(mullet.folder / "meta.h5", "r") as file:
+        assert text(file["metadata"].attrs["operator"]) == "Charles"
+        laser = dict(file["metadata/laser"].attrs)
+    assert laser == {"power_mw": 2.5, "locked": 1}
+    info = mullet("info", "meta.h5")
+    assert "laser/power_mw: 2.5" in info.stdout and "operator: Charles" in info.stdout
+
+
+def test_metadata_that_cannot_be_stored_makes_no_file(mullet: Mullet) -> None:
+    (mullet.folder / "sample.json").write_text('{"parts": [{"a": 1}]}')
+    done = mullet("record", "-s", "simulated", "-o", "meta.h5", "-d", 0.1, "--metadata-file", "sample.json")
+    assert done.returncode == 1
+    assert "'parts'" in done.error
+    assert not (mullet.folder / "meta.h5").exists()
+    assert list(mullet.rings.iterdir()) == []
+
+
+def test_several_files_of_so_many_rows(mullet: Mullet) -> None:
+    words = ("--rotate-rows", 30, "--compression", "none", "--rate", 100)
+    done = mullet("record", "-s", "simulated", "-o", "night_{index:02d}.h5", "-d", 1, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    files = sorted(mullet.folder.glob("night_*.h5"))
+    assert [file.name for file in files] == [f"night_0{number}.h5" for number in range(1, len(files) + 1)]
+    counts = [columns(file)["voltage"].size for file in files]
+    assert counts[:-1] == [30] * (len(files) - 1)
+    assert sum(counts) == done.json["samples"]
+    assert done.json["lost"] == 0 and len(files) > 1
+
+
+def test_how_the_data_are_stored(mullet: Mullet) -> None:
+    words = ("--compression", "lzf", "--chunk-rows", 100, "--rate", 2000, "--interval", 60)
+    done = mullet("record", "-s", "simulated", "-o", "small.h5", "-d", 1, *words)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(mullet.folder / "small.h5", "r") as file:
+        voltage = batches(file)[0]["voltage"]
+        assert (voltage.compression, voltage.chunks) == ("lzf", (100,))
+
+
+@pytest.mark.parametrize("words", [("--rotate-mb", 0.05), ("--rotate-every", 0.3)])
+def test_several_files_by_size_and_time(mullet: Mullet, words: tuple[object, ...]) -> None:
+    fast = ("--rate", 2000, "--interval", 0.1)
+    done = mullet("record", "-s", "simulated", "-o", "night.h5", "-d", 1.5, *fast, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    files = [mullet.folder / "night.h5", *mullet.folder.glob("night_part*.h5")]
+    assert len(files) > 1
+    assert sum(columns(file)["voltage"].size for file in files) == done.json["samples"]
+
+
 def test_the_summary_for_people(mullet: Mullet) -> None:
     done = mullet("record", "-s", "simulated", "-o", "people.h5", "-d", 0.2)
     assert done.returncode == 0, done.stderr

@@ -86,10 +86,9 @@ def main(words: list[str]) -> int:
     tallies: dict[str, Tally] = {}
     for kind, share in [*SHARES, *((kind, 0.5) for kind in PLAIN)]:
         began = time.monotonic()
-        one_by_one = kind is Sniped  # one cannot aim while others strike
-        tally = storm(
-            kind, folder, round(kills * share), lanes=1 if one_by_one else lanes, seed=int(time.time()) % 1000
-        )
+        own_lanes = 1 if kind is Sniped else lanes  # one cannot aim while others strike
+        seed, progress = int(time.time()) % 1000, Progress(kind.__name__)
+        tally = storm(kind, folder, round(kills * share), lanes=own_lanes, seed=seed, tell=progress)
         tallies[kind.__name__] = tally
         print(f"{kind.__name__}: {tally.kills} kills in {time.monotonic() - began:.0f} s", flush=True)
     print_table(tallies)

@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -129,15 +130,43 @@ def recordings(draw: st.DrawFn) -> tuple[Any, list[list[dict[str, Any]]]]:
     return chosen, batches
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(recordings(), st.data())
-def test_any_schema_through_ring_and_writer(drawn: tuple[Any, list[list[dict[str, Any]]]], data: st.DataObject) -> None:
+def stored_column(file: Any, name: str, type_: Any) -> list[Any]:
+    """All rows of a column of a file with one run, in either layout."""
+    run = file["runs/run_000001"].attrs
+    if "data" in run:
+        return read_column(file[run["data"]], name, type_, run["rows"])
+    batches = file["measurements"].values()
+    return [value for batch in batches for value in read_column(batch, name, type_, batch.attrs["rows"])]
+
+
+@pytest.mark.parametrize("layout", ["batches", "continuous"])
+@settings(
+    max_examples=settings().max_examples // 5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(recordings(), st.sampled_from(["gzip", "lzf", None]), st.sampled_from([None, 1, 3]), st.data())
+def test_any_schema_through_ring_and_writer(
+    layout: str,
+    drawn: tuple[Any, list[list[dict[str, Any]]]],
+    compression: str | None,
+    chunk_rows: int | None,
+    data: st.DataObject,
+) -> None:
     chosen, batches = drawn
     schema = pa.schema([("timestamp", pa.int64()), *chosen.items()])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "out.h5"
         with RingBuffer.create(f"{folder}/a.ring", capacity_bytes=1 << 18) as ring:
-            writer = HDF5Writer(path, ring, fsync="never", run_in="thread")
+            writer = HDF5Writer(
+                path,
+                ring,
+                layout=layout,
+                compression=compression,
+                chunk_rows=chunk_rows,
+                fsync="never",
+                run_in="thread",
+            )
             for rows in batches:
                 arrays = [build(type_, [row[name] for row in rows]) for name, type_ in chosen.items()]
                 ring.write_arrow_batch(pa.record_batch([pa.array(range(len(rows))), *arrays], schema=schema))
@@ -150,10 +179,6 @@ def test_any_schema_through_ring_and_writer(drawn: tuple[Any, list[list[dict[str
         assert listed == {"timestamp", *chosen}
         with h5py.File(path) as file:
             for name, type_ in chosen.items():
-                found = [
-                    value
-                    for batch in file["measurements"].values()
-                    for value in read_column(batch, name, type_, batch.attrs["rows"])
-                ]
+                found = stored_column(file, name, type_)
                 expected = [as_read(type_, row[name]) for rows in batches for row in rows]
                 assert same(found, expected), (name, type_, found, expected)

@@ -42,6 +42,12 @@ def test_metadata_round_trip(tmp_path: Path) -> None:
         "file": Path("/data/x"),
         "key": b"\x00\x01",
         "tags": ["a", "µ"],
+        "grid": [["a", "b"], ["c", "dd"]],
+        "days": [datetime.date(2025, 5, 1), "later"],
+        "stamps": np.array(["2025-05-01T12:00:00.123456789"], "datetime64[ns]"),
+        "none of them": [],
+        "most": 2**64 - 1,
+        "half": np.float16(0.5),
         "one": np.array(["x"]),
         "matrix": np.arange(6, dtype=np.uint16).reshape(2, 3),
         "laser": {"power": {"value": np.float32(3.0), "unit": "mW"}},
@@ -54,12 +60,18 @@ def test_metadata_round_trip(tmp_path: Path) -> None:
     assert found["run"] == 7 and found["run"].dtype == np.int64
     assert found["gain"] == 2.5
     assert found["cooled"] == 1 and found["cooled"].dtype == np.uint8
-    assert found["nothing"] == ""
+    assert found["nothing"] is None
     assert found["when"] == when.isoformat()
     assert found["file"] == "/data/x"
     assert found["key"].tolist() == [0, 1]
     assert found["tags"] == ["a", "µ"]
     assert found["one"] == ["x"]
+    assert found["grid"] == [["a", "b"], ["c", "dd"]]
+    assert found["days"] == ["2025-05-01", "later"]
+    assert found["stamps"] == ["2025-05-01T12:00:00.123456789"]
+    assert found["none of them"].shape == (0,)
+    assert found["most"] == 2**64 - 1
+    assert found["half"] == 0.5 and found["half"].dtype == np.float16
     assert found["matrix"].tolist() == [[0, 1, 2], [3, 4, 5]] and found["matrix"].dtype == np.uint16
     assert found["laser"]["power"] == {"value": np.float32(3.0), "unit": "mW"}
     assert found["empty"] == {}
@@ -87,6 +99,18 @@ def test_large_metadata_becomes_a_dataset(tmp_path: Path) -> None:
         ({"": 1}, "''"),
         ({3: 1}, "3"),
         ({"big": 2**70}, "big"),
+        ({"mixed": [1, "x"]}, "mixed"),
+        ({"mixed": ["x", None]}, "mixed"),
+        ({"tables": [{"a": 1}]}, "tables"),
+        ({"ragged": [["x"], ["y", "z"]]}, "ragged"),
+        ({"a": {"cut": "off\0"}}, "a.cut"),
+        ({"cut": np.array(["a\0b"])}, "cut"),
+        ({"torn": "\ud800"}, "torn"),
+        ({"\ud800": 1}, "ud800"),
+        ({"k" * 2000: 1}, "over 1000 bytes"),
+        ({"long": np.longdouble(1)}, "long"),
+        ({"many": dict.fromkeys(map(str, range(10_001)), 1)}, "many"),
+        ({"set": {1, 2}}, "set"),
     ],
 )
 def test_what_cannot_be_stored_is_named(metadata: dict[str, object], named: str) -> None:

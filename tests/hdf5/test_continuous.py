@@ -69,7 +69,7 @@ def test_datasets_grow_and_a_table_tells_of_the_batches(path: Path, make_ring: M
             b"voltage",
             b"timestamp",
         )
-        assert file.attrs["default"] == b"measurements"
+        assert file["entry/data"] == file["measurements"]
         table = file["batches"]
         assert table.dtype == np.int64 and table.shape == (3, 8)
     for number, batch in enumerate(batches_of(path)):

@@ -122,7 +122,7 @@ def test_lines_list_the_first_batches_and_the_last(path: Path, make_ring: MakeRi
         writer.flush()
     lines = verify(path).lines
     assert lines[0] == f"File opened: {path}"
-    assert lines[1] == "Top-level structure: annotations, losses, measurements, runs"
+    assert lines[1] == "Top-level structure: annotations, entry, losses, measurements, runs"
     assert f"{count} batches in /measurements" in lines
     listed = [line.strip() for line in lines if line.startswith("  /measurements/batch_")]
     assert listed == [f"/measurements/batch_{number:06d}" for number in (*range(1, LISTED_FIRST + 1), count)]

@@ -9,6 +9,7 @@ from mulletdaq.cli.ctl import ctl, health
 from mulletdaq.cli.daemon import config, daemon
 from mulletdaq.cli.demo import demo
 from mulletdaq.cli.files import info, recover, verify
+from mulletdaq.cli.out import convert, export, plot
 from mulletdaq.cli.record import record
 from mulletdaq.cli.rings import status
 from mulletdaq.cli.tail import tail
@@ -51,7 +52,7 @@ def mullet(
         print(context.get_help())
 
 
-for command in (demo, record, daemon, health, verify, recover, info, status, tail):
+for command in (demo, record, daemon, health, verify, recover, info, export, convert, plot, status, tail):
     app.command()(command)
 app.add_typer(ctl)
 app.add_typer(config)

@@ -14,6 +14,17 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
+_OPTIONS = {
+    'mode="a"': "--append",
+    'layout="continuous"': "--layout continuous",
+    "with stream=": "with --stream",
+    "with run=": "with --run",
+    "with force": "with --force",
+    "set parts=False": "give --this-file",
+    "start=": "--start ",
+    "stop=": "--stop ",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -83,9 +94,9 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _for_the_command_line(message: str) -> str:
-    """One line, with the options where the message names the arguments behind them."""
+    """One line, with the option's name where the message names the argument behind it."""
     line = " ".join(message.split())
-    for argument, option in (('mode="a"', "--append"), ('layout="continuous"', "--layout continuous")):
+    for argument, option in _OPTIONS.items():
         line = line.replace(argument, option)
     return line
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
 
+from mulletdaq.errors import MissingExtraError
 from mulletdaq.extras import needs_extra
 from mulletdaq.pacing import MAX_DURATION_S, MAX_RATE_HZ, MIN_RATE_HZ
 
@@ -51,6 +56,49 @@ def check_ring_mb(ring_mb: int) -> int:
     return ring_mb
 
 
+def check_above_zero(number: float | None) -> float | None:
+    """A number above zero, or none, else wrong usage."""
+    if number is not None and not (math.isfinite(number) and number > 0):
+        raise typer.BadParameter(f"{number:g} is not above 0")
+    return number
+
+
+def check_compression(name: str) -> str:
+    """A compression that can be used here, or ``none``, else wrong usage."""
+    from mulletdaq.hdf5.options import Filters
+
+    try:
+        Filters(None if name == "none" else name)
+    except MissingExtraError as error:
+        raise typer.BadParameter(str(error)) from error
+    except ValueError:
+        raise typer.BadParameter(f"there is no {name!r}; choose from gzip, lzf, zstd, none") from None
+    return name
+
+
+def read_metadata_file(path: Path | None) -> dict[str, Any]:
+    """What a TOML or JSON file says, by its name's end; nothing of none.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it cannot be read, or is neither.
+    """
+    if path is None:
+        return {}
+    try:
+        if path.suffix.lower() == ".toml":
+            return tomllib.loads(path.read_text("utf-8"))
+        if path.suffix.lower() != ".json":
+            raise typer.BadParameter(f"{path} is neither .toml nor .json", param_hint="--metadata-file")
+        read = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:  # both readers raise ValueErrors
+        raise typer.BadParameter(f"{path}: {' '.join(str(error).split())}", param_hint="--metadata-file") from error
+    if not isinstance(read, dict):
+        raise typer.BadParameter(f"{path} holds no names with values", param_hint="--metadata-file")
+    return read
+
+
 def parse_metadata(pairs: list[str]) -> dict[str, str]:
     """``key=value`` words as a dict.
 
@@ -72,3 +120,23 @@ def parse_metadata(pairs: list[str]) -> dict[str, str]:
 
 Rate = Annotated[float, typer.Option("--rate", "-r", metavar="HZ", callback=check_rate, help="Samples a second.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a script.")]
+Compression = Annotated[
+    str,
+    typer.Option("--compression", metavar="NAME", callback=check_compression, help="gzip, lzf, zstd or none."),
+]
+ChunkRows = Annotated[
+    int | None,
+    typer.Option("--chunk-rows", metavar="ROWS", callback=check_above_zero, help="A chunk; about 1 MiB by default."),
+]
+RotateRows = Annotated[
+    int | None,
+    typer.Option("--rotate-rows", metavar="ROWS", callback=check_above_zero, help="Another file after that many."),
+]
+RotateMb = Annotated[
+    float | None,
+    typer.Option("--rotate-mb", metavar="MB", callback=check_above_zero, help="Another file once one is that large."),
+]
+RotateEvery = Annotated[
+    float | None,
+    typer.Option("--rotate-every", metavar="SECONDS", callback=check_above_zero, help="Another file that often."),
+]

@@ -12,7 +12,15 @@ from mulletdaq.extras import needs_extra
 
 with needs_extra("cli"):
     from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        SpinnerColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
 
 
@@ -55,6 +63,35 @@ def show_progress(
             yield show_bar
 
 
+@contextmanager
+def show_rows(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Within the block give what shows rows done of rows to do, or None where nobody looks.
+
+    Parameters
+    ----------
+    what
+        What is being done.
+    """
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(escape(what), total=None)
+
+        def show(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        yield show
+
+
 def _show_number(progress: Progress) -> None:
     print(f"\r{_samples(progress)} in {progress.elapsed_s:.1f} s", end="", file=sys.stderr, flush=True)
 
@@ -64,4 +101,4 @@ def _samples(progress: Progress) -> str:
     return f"{progress.samples} samples{missed}"
 
 
-__all__ = ["show_progress"]
+__all__ = ["show_progress", "show_rows"]

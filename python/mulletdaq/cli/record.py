@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 from mulletdaq.cli.interrupts import stop_on_signals
 from mulletdaq.cli.options import (
+    ChunkRows,
+    Compression,
     Json,
     Rate,
+    RotateEvery,
+    RotateMb,
+    RotateRows,
     check_duration,
     check_interval,
     check_layout,
     check_ring_mb,
     parse_metadata,
+    read_metadata_file,
 )
 from mulletdaq.cli.output import print_facts, print_json, warn
 from mulletdaq.cli.progress import show_progress
@@ -43,7 +49,9 @@ def record(
     source: Annotated[
         str | None, typer.Option("--source", "-s", metavar="NAME", callback=_check_source, help="What to measure.")
     ] = None,
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="May hold {start:%Y%m%dT%H%M%S}.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="May hold {start:%Y%m%dT%H%M%S} and {index}.")
+    ],
     rate: Rate = 100.0,
     duration: Annotated[
         float | None,
@@ -62,6 +70,14 @@ def record(
     metadata: Annotated[
         list[str] | None, typer.Option("--metadata", "-m", metavar="KEY=VALUE", help="Goes into FILE; repeatable.")
     ] = None,
+    metadata_file: Annotated[
+        Path | None, typer.Option("--metadata-file", metavar="FILE", help="More of it, TOML or JSON.")
+    ] = None,
+    compression: Compression = "gzip",
+    chunk_rows: ChunkRows = None,
+    rotate_rows: RotateRows = None,
+    rotate_mb: RotateMb = None,
+    rotate_every: RotateEvery = None,
     as_json: Json = False,
 ) -> None:
     """Record a source into an HDF5 file.
@@ -73,7 +89,8 @@ def record(
 
     assert source is not None  # _check_source saw to it
     instrument = make_source(source)
-    run_metadata = {"source": source, "rate_hz": rate} | parse_metadata(metadata or [])
+    run_metadata = {"source": source, "rate_hz": rate} | read_metadata_file(metadata_file)
+    run_metadata |= parse_metadata(metadata or [])
     with stop_on_signals() as stop, opened(instrument):
         recording = recordings.record(
             output,
@@ -82,6 +99,11 @@ def record(
             ring_capacity_mb=ring_mb,
             flush_interval_s=interval,
             layout=layout,
+            compression=None if compression == "none" else compression,
+            chunk_rows=chunk_rows,
+            rotate_rows=rotate_rows,
+            rotate_mb=rotate_mb,
+            rotate_s=rotate_every,
             metadata=run_metadata,
         )
         until = "until Ctrl-C" if duration is None else f"for {duration:g} s; Ctrl-C stops it early"

@@ -84,8 +84,8 @@ class Chain:
                 with suppress(FileError):
                     storage.close()
 
-    def close(self) -> None:
-        """Close every file; harmless when closed.
+    def close(self, *, ended: bool = False) -> None:
+        """Close every file, saying in the last whether it ended in good order; harmless when closed.
 
         Raises
         ------
@@ -95,6 +95,8 @@ class Chain:
         for storage in self.held:
             with suppress(FileError):
                 storage.close()
+        if ended:
+            self.storage.end()
         self.storage.close()
 
 
@@ -132,7 +134,7 @@ def continue_chain(chain: Chain, template: str, stream_ids: list[int], open_stor
     name = following(template, before.path)
     with undisturbed():
         set_attribute(before.file, _CONTINUED_IN, os.path.basename(name))
-        before.commit()
+        before.commit(ended=True)
     storage = open_storage(name)
     _name_predecessor(storage, before)
     _count(chain, stream_ids)

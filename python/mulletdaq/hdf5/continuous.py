@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from mulletdaq.extras import needs_extra
@@ -14,13 +13,15 @@ from mulletdaq.hdf5.growing import GrowingColumns
 from mulletdaq.hdf5.layouts import Batch, Layout, plot_of, stream_group
 from mulletdaq.hdf5.ledger import DATA, Run, data_path, load_run, schema_of
 from mulletdaq.hdf5.naming import RAW_DATA, RAW_LENGTHS, is_batch_name, is_run_name, run_name
+from mulletdaq.hdf5.nexus import plot_by_default
 from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.storage import make_ordered_group
 
 with needs_extra("hdf5"):
     import numpy as np
 
-_STEP = "chunk_rows"
+CHUNK_ROWS = "chunk_rows"
+"""Attribute of a run: after how many rows all its datasets begin a chunk."""
 
 
 class ContinuousLayout(Layout):
@@ -59,7 +60,7 @@ class ContinuousLayout(Layout):
         self._rows = sum(one.rows for one in runs if data_path(one) == data_path(run))
         self._batches = count_batches(file, {one.number for one in runs if one.stream == run.stream})
         self._grown: GrowingColumns | None = None
-        self._step = get_integer(run.group, _STEP)
+        self._step = get_integer(run.group, CHUNK_ROWS)
 
     @property
     def batches(self) -> int:
@@ -84,6 +85,7 @@ class ContinuousLayout(Layout):
         if self._grown is None:
             self._grown = self._open(parts, batch.rows)
         self._grown.append(parts, batch.rows)
+        timestamp_ns, monotonic_ns = batch.times()
         self._table.append(
             BatchRow(
                 run=run.number,
@@ -91,8 +93,8 @@ class ContinuousLayout(Layout):
                 rows=batch.rows,
                 lost_rows=batch.lost_rows,
                 ring_tail=batch.ring_position,
-                timestamp_ns=time.time_ns(),
-                monotonic_ns=time.monotonic_ns(),
+                timestamp_ns=timestamp_ns,
+                monotonic_ns=monotonic_ns,
                 dataset_row=self._rows,
             )
         )
@@ -106,20 +108,14 @@ class ContinuousLayout(Layout):
             sizes = sizes.with_step(self._step)
         else:
             self._step = sizes.step
-            set_attributes(self._run.group, **{_STEP: np.int64(self._step)})
+            set_attributes(self._run.group, **{CHUNK_ROWS: np.int64(self._step)})
         nodes = [column.node for column in self._columns or ()]
         entries = {RAW_LENGTHS: len(self._group[RAW_DATA])} if self._columns is None and RAW_DATA in self._group else {}
         grown = GrowingColumns(self._group, self._rows, nodes, sizes, self._filters, entries)
         if not self._rows:
             grown.make(parts)
-            self._say_what_to_plot()
+            plot_by_default(self._file, self._run.stream, self._group, plot_of(self._columns))
         return grown
-
-    def _say_what_to_plot(self) -> None:
-        plot = plot_of(self._columns)
-        set_attributes(self._group, **plot)
-        if plot and "default" not in self._file.attrs:
-            set_attributes(self._file, default=self._group.name.lstrip("/"))
 
 
 def begin_data(file: Any, stream: str, number: int, schema: Any, columns: list[Column] | None) -> dict[str, Any]:
@@ -136,8 +132,8 @@ def begin_data(file: Any, stream: str, number: int, schema: Any, columns: list[C
     runs = [load_run(group) for group in file["runs"].values()]
     for run in reversed(runs):
         if run.stream == stream and data_path(run) and _same_schema(run, schema):
-            step = get_integer(run.group, _STEP)
-            return {DATA: data_path(run)} | ({_STEP: np.int64(step)} if step else {})
+            step = get_integer(run.group, CHUNK_ROWS)
+            return {DATA: data_path(run)} | ({CHUNK_ROWS: np.int64(step)} if step else {})
     group = stream_group(file, stream)
     names = [RAW_DATA] if columns is None else [column.name for column in columns]
     taken = len(group) or group.name in map(data_path, runs)
@@ -151,4 +147,4 @@ def _same_schema(run: Run, schema: Any) -> bool:
     return stored is schema if schema is None or stored is None else bool(stored.equals(schema, check_metadata=True))
 
 
-__all__ = ["ContinuousLayout", "begin_data"]
+__all__ = ["CHUNK_ROWS", "ContinuousLayout", "begin_data"]

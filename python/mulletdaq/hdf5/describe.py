@@ -16,6 +16,9 @@ from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.hdf5.storage import iso_time, one_line
 from mulletdaq.schema import TIMESTAMP
 
+NOTES_SHOWN = 20
+LONGEST_SHOWN = 200
+
 
 @dataclass(frozen=True)
 class ChannelDescription:
@@ -33,7 +36,7 @@ class ChannelDescription:
 
 @dataclass(frozen=True)
 class RunDescription:
-    """One run: its number and stream, when and where it began, and its rows."""
+    """One run: its number and stream, when and where it began, its rows, when the last came, and its own metadata."""
 
     number: int
     stream: str
@@ -41,6 +44,18 @@ class RunDescription:
     host: str
     rows: int
     lost_rows: int
+    end: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class NoteDescription:
+    """A note: its time, its text, and the run and row at which it was made; 0 and -1 before any."""
+
+    timestamp_ns: int
+    text: str
+    run: int
+    row: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,10 @@ class StreamDescription:
 
 @dataclass(frozen=True)
 class FileDescription:
-    """A file: size, origin, metadata, streams, runs, number of annotations."""
+    """A file: size, origin, metadata, streams, runs, number of annotations and the newest of them.
+
+    ``end`` is the time of the last commit; ``ended`` says that it was that of an end in good order.
+    """
 
     path: str
     size_bytes: int
@@ -69,6 +87,9 @@ class FileDescription:
     streams: tuple[StreamDescription, ...]
     runs: tuple[RunDescription, ...]
     annotations: int
+    notes: tuple[NoteDescription, ...]
+    end: str
+    ended: bool
 
     def lines(self) -> list[str]:
         """The description, ready to print."""
@@ -104,6 +125,9 @@ def _describe(path: str, file: Any) -> FileDescription:
         streams=tuple(_describe_streams(file, runs)),
         runs=tuple(_describe_run(run) for run in runs.values()),
         annotations=0 if notes is None else len(notes),
+        notes=tuple(_newest_notes(file)),
+        end=get_text(file, "end"),
+        ended=bool(get_integer(file, "ended")),
     )
 
 
@@ -116,7 +140,15 @@ def _plain(value: Any) -> Any:
 
 def _describe_run(run: Run) -> RunDescription:
     start, host = get_text(run.group, "start"), get_text(run.group, "host")
-    return RunDescription(run.number, run.stream, start, host, run.rows, run.lost_rows)
+    end, metadata = get_text(run.group, "end"), _plain(read_metadata(run.group))
+    return RunDescription(run.number, run.stream, start, host, run.rows, run.lost_rows, end, metadata)
+
+
+def _newest_notes(file: Any) -> Iterator[NoteDescription]:
+    if "annotations/timestamp_ns" in file:
+        columns = [file["annotations"][name][-NOTES_SHOWN:] for name in ("timestamp_ns", "text", "run", "row")]
+        for stamp, text, run, row in zip(*(column.tolist() for column in columns), strict=True):
+            yield NoteDescription(stamp, text.decode("utf-8", "replace"), run, row)
 
 
 def _describe_streams(file: Any, runs: dict[int, Run]) -> Iterator[StreamDescription]:
@@ -183,8 +215,9 @@ def _describe_channel(path: str, dataset: Any) -> ChannelDescription:
 def _lines(file: FileDescription) -> Iterator[str]:
     yield f"{file.path}: {file.size_bytes:,} bytes, format version {file.format_version}, by {file.creator}"
     yield f"started {file.start}, {len(file.runs)} runs, {file.annotations} annotations"
-    for key, value in file.metadata.items():
-        yield f"  {key}: {value}"
+    if file.end:
+        yield f"{'ended' if file.ended else 'not ended in good order; last written'} {file.end}"
+    yield from _metadata_lines(file.metadata)
     for stream in file.streams:
         counts = f"{stream.rows:,} rows in {stream.batches:,} batches, {stream.lost_rows:,} lost"
         yield f"stream {stream.name or '(unnamed)'}: {counts}"
@@ -197,6 +230,21 @@ def _lines(file: FileDescription) -> Iterator[str]:
             yield f"  {channel.name}{unit} {channel.dtype}{shape} {channel.description}".rstrip()
     for run in file.runs:
         yield f"run {run.number}: {run.stream or '(unnamed)'} on {run.host} since {run.start}: {run.rows:,} rows"
+        yield from _metadata_lines(run.metadata)
+    if file.annotations > len(file.notes):
+        yield f"... {file.annotations - len(file.notes)} earlier notes, not listed ..."
+    for note in file.notes:
+        place = f", run {note.run}, row {note.row}" if note.run else ""
+        yield f"note {iso_time(note.timestamp_ns)}{place}: {note.text}"
+
+
+def _metadata_lines(metadata: dict[str, Any], where: str = "") -> Iterator[str]:
+    for key, value in metadata.items():
+        if isinstance(value, dict):
+            yield from _metadata_lines(value, f"{where}{key}/")
+        else:
+            text = " ".join(str(value).split())
+            yield f"  {where}{key}: {text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + '…'}"
 
 
 __all__ = ["ChannelDescription", "FileDescription", "RunDescription", "StreamDescription", "describe"]

@@ -245,8 +245,8 @@ class Engine:
         """Counts of the journal of the file being written."""
         return self._chain.storage.journal_statistics()
 
-    def close(self) -> None:
-        """Close file and rings; harmless when closed.
+    def close(self, *, ended: bool = False) -> None:
+        """Close file and rings, saying in the file whether all is there; harmless when closed.
 
         Raises
         ------
@@ -256,7 +256,7 @@ class Engine:
         streams, self._streams = self._streams, []
         try:
             with self._write_errors():
-                self._chain.close()
+                self._chain.close(ended=ended)
         finally:
             for stream in streams:
                 stream.close()

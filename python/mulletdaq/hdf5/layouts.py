@@ -14,6 +14,7 @@ from mulletdaq.hdf5.attributes import get_text, set_attributes
 from mulletdaq.hdf5.columns import Column, write_part
 from mulletdaq.hdf5.ledger import Run
 from mulletdaq.hdf5.naming import BATCH_PREFIX, RAW_DATA, RAW_LENGTHS, batch_name, is_batch_name
+from mulletdaq.hdf5.nexus import plot_by_default
 from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.parts import Part
 from mulletdaq.hdf5.storage import make_ordered_group
@@ -38,6 +39,8 @@ class Batch:
         Where in the ring the row after the last one starts.
     pieces
         ``pyarrow.RecordBatch``es, or ``(timestamp_ns, bytes)`` messages of an opaque ring.
+    written_ns
+        UTC and monotonic time at which it was written, if that is past.
     """
 
     first_row: int
@@ -46,6 +49,11 @@ class Batch:
     ring_position: int = 0
     pieces: list[Any] = field(default_factory=list)
     nbytes: int = 0
+    written_ns: tuple[int, int] | None = None
+
+    def times(self) -> tuple[int, int]:
+        """UTC and monotonic time to give as those of writing, ns."""
+        return self.written_ns or (time.time_ns(), time.monotonic_ns())
 
     def parts(self, columns: list[Column] | None) -> list[Part]:
         """What the rows become; ``columns`` is None for opaque bytes."""
@@ -94,8 +102,10 @@ class BatchLayout(Layout):
     """
 
     def __init__(self, file: Any, stream: str, columns: list[Column] | None, filters: Filters) -> None:
+        self._file, self._stream = file, stream
         self._group = stream_group(file, stream)
         self._columns = columns
+        self._linked = False
         self._filters = filters
         self._last_number = _last_number(self._group)
 
@@ -107,11 +117,12 @@ class BatchLayout(Layout):
     def append(self, run: Run, batch: Batch) -> None:
         """See :class:`Layout`."""
         group = self._group.create_group(batch_name(self._last_number + 1))
+        timestamp_ns, monotonic_ns = batch.times()
         set_attributes(
             group,
             ring_tail=np.int64(batch.ring_position),
-            timestamp_ns=np.int64(time.time_ns()),
-            monotonic_ns=np.int64(time.monotonic_ns()),
+            timestamp_ns=np.int64(timestamp_ns),
+            monotonic_ns=np.int64(monotonic_ns),
             run=np.int64(run.number),
             first_row=np.int64(batch.first_row),
             rows=np.int64(batch.rows),
@@ -119,7 +130,8 @@ class BatchLayout(Layout):
         )
         for part in batch.parts(self._columns):
             write_part(group, part, self._filters)
-        set_attributes(group, **plot_of(self._columns))
+        plot_by_default(self._file, self._stream, group, plot_of(self._columns), linked=self._linked)
+        self._linked = True
         self._last_number += 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ DATA = "data"
 
 _TABLE_CHUNK_ROWS = 128
 _NEWEST_NOTES = 1000
+_TEXT_BYTES = 64
+_TEXT_CHUNK_BYTES = 1 << 16
 
 
 @dataclass
@@ -61,7 +64,8 @@ class Run:
     lost_rows: int
 
     def store_cursor(self) -> None:
-        """Put the cursor into the file; it counts from the next commit on."""
+        """Put the cursor and the present time into the file; they count from the next commit on."""
+        now_ns = time.time_ns()
         set_attributes(
             self.group,
             next_row=np.int64(self.next_row),
@@ -69,6 +73,8 @@ class Run:
             ring_sequence=np.int64(self.ring_sequence),
             rows=np.int64(self.rows),
             lost_rows=np.int64(self.lost_rows),
+            end=iso_time(now_ns),
+            end_ns=np.int64(now_ns),
         )
 
 
@@ -207,25 +213,58 @@ class Losses:
 
 
 class Annotations:
-    """Notes, one line for each stream whose row is known; run and row are 0 and -1 when none is."""
+    """Notes, one line for each stream whose row is known; run and row are 0 and -1 when none is.
+
+    Their texts are of a fixed length, in a dataset that is made anew for a longer one, or the first beyond ASCII.
+    Octave loads nothing of a file in which a dataset has texts of any length, or of UTF-8.
+    """
 
     def __init__(self, file: Any) -> None:
-        columns = {"timestamp_ns": np.int64, "run": np.int64, "row": np.int64, "text": h5py.string_dtype()}
         self._group = file.require_group("annotations")
-        self._table = Table(self._group, columns)
+        self._table = Table(self._group, dict.fromkeys(("timestamp_ns", "run", "row"), np.int64))
+        if "text" not in self._group:
+            self._make_texts(_TEXT_BYTES, "ascii", 0)
 
     def has(self, note: Note) -> bool:
         """Whether a note with this text and time is among the newest."""
         stamps = self._group["timestamp_ns"][-_NEWEST_NOTES:]
         texts = self._group["text"][-_NEWEST_NOTES:]
-        return (note.timestamp_ns, note.text.encode()) in zip(stamps.tolist(), texts, strict=True)
+        return (note.timestamp_ns, _stored_text(note)) in zip(stamps.tolist(), texts, strict=True)
 
     def append(self, note: Note, runs: Mapping[str, int]) -> None:
         """Enter a note; ``runs`` gives each stream's run number."""
         rows = [(runs[stream], row) for stream, row in note.rows.items() if runs.get(stream)] or [(0, -1)]
-        self._table.append(
-            [{"timestamp_ns": note.timestamp_ns, "run": run, "row": row, "text": note.text} for run, row in rows]
+        self._append_text(_stored_text(note), len(rows))
+        self._table.append([{"timestamp_ns": note.timestamp_ns, "run": run, "row": row} for run, row in rows])
+
+    def _append_text(self, text: bytes, count: int) -> None:
+        texts = self._group["text"]
+        before, kind = len(texts), h5py.check_string_dtype(texts.dtype)
+        charset = kind.encoding if text.isascii() else "utf-8"
+        if kind.length is not None and (len(text) > kind.length or charset != kind.encoding):
+            found = texts[:]
+            del self._group["text"]
+            width = max(kind.length, 1 << max(len(text) - 1, 0).bit_length())
+            texts = self._make_texts(width, charset, before)
+            texts[:] = np.array(found.tolist(), dtype=texts.dtype)
+        texts.resize((before + count,))
+        texts[before:] = np.array([text] * count, dtype=texts.dtype)
+
+    def _make_texts(self, width: int, charset: str, count: int) -> Any:
+        rows = max(1, min(_TABLE_CHUNK_ROWS, _TEXT_CHUNK_BYTES // width))
+        return self._group.create_dataset(
+            "text",
+            shape=(count,),
+            maxshape=(None,),
+            chunks=(rows,),
+            dtype=h5py.string_dtype(charset, width),
+            compression="gzip",
         )
+
+
+def _stored_text(note: Note) -> bytes:
+    """What reads back: what is no Unicode as its escapes, and no zeros at the end, which fixed-length texts drop."""
+    return note.text.encode("utf-8", "backslashreplace").rstrip(b"\0")
 
 
 def _growing_dataset(group: Any, name: str, dtype: Any) -> Any:

@@ -87,7 +87,7 @@ class CommitLoop:
         outcome: Outcome = failure or self._final
         if request.kind == "stop":
             self._stopped = True
-            outcome = self._close(outcome)
+            outcome = self._close(outcome, ended=failure is None)
         self._link.answer(request.number, outcome)
 
     def _drain(self, request: Request) -> None:
@@ -98,10 +98,10 @@ class CommitLoop:
         if request.kind == "rotate":
             self._engine.rotate()
 
-    def _close(self, outcome: Outcome) -> Outcome:
+    def _close(self, outcome: Outcome, *, ended: bool) -> Outcome:
         """Close before the answer: whoever stopped the writer may open the file at once."""
         try:
-            self._engine.close()
+            self._engine.close(ended=ended)
         except Exception as error:
             return outcome if isinstance(outcome, Exception) else error
         reason = self._engine.journal_statistics().apply_error
@@ -119,14 +119,15 @@ class CommitLoop:
         return outcome
 
     def _drain_unasked(self) -> None:
-        outcome: Outcome
+        ended = True
         try:
             self._engine.drain({}, self._engine.options.drain_timeout_s)
             self._engine.settle()
         except Exception as error:
+            ended = False
             self._link.report(str(error))
         self._final = self._statistics()
-        outcome = self._close(self._final)
+        outcome = self._close(self._final, ended=ended)
         if isinstance(outcome, Exception):
             self._link.report(str(outcome))
 

@@ -9,6 +9,8 @@ RUN_PREFIX = "run_"
 RAW_DATA = "raw_data"
 RAW_LENGTHS = "raw_lengths"
 BATCH_TABLE = "batches"
+ENTRY = "entry"
+ENTRY_DATA = "data"
 
 
 def check_stream_name(name: str) -> None:
@@ -42,6 +44,8 @@ def is_run_name(name: str) -> bool:
 __all__ = [
     "BATCH_PREFIX",
     "BATCH_TABLE",
+    "ENTRY",
+    "ENTRY_DATA",
     "RAW_DATA",
     "RAW_LENGTHS",
     "RUN_PREFIX",

@@ -1,7 +1,8 @@
 """What the columns of a file are made of: each layout of the file stores the same parts.
 
 A node stands for one field or list item. It is made once a schema, by :func:`mulletdaq.hdf5.columns.columns_of`, and
-turns the Arrow arrays of any number of batches into :class:`Part` after :class:`Part`.
+turns the Arrow arrays of any number of batches into :class:`Part` after :class:`Part`. Between the two lie
+:class:`Entries`, plain arrays, which can also be read back from a file and stored in another layout.
 """
 
 from __future__ import annotations
@@ -78,6 +79,31 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Entries:
+    """Entries of one node as plain arrays, however they are stored.
+
+    Attributes
+    ----------
+    count
+        How many there are.
+    valid
+        Which of them have a value, in the shape of the mask; None when all have, and for floats.
+    values
+        Of numbers shape (count, ...); of text and binary all their bytes, uint8; None for lists and structs.
+    offsets
+        Of whatever is ragged int64, (count + 1,), from 0: where in ``values``, or among the items, each begins.
+    members
+        A list's items, a struct's fields.
+    """
+
+    count: int
+    valid: Any
+    values: Any = None
+    offsets: Any = None
+    members: tuple[Entries, ...] = ()
+
+
+@dataclass(frozen=True)
 class Node(ABC):
     """One field or list item.
 
@@ -95,9 +121,17 @@ class Node(ABC):
     mask: str
     attributes: dict[str, str]
 
-    @abstractmethod
     def parts(self, pieces: Sequence[Any], within: str = "") -> Iterator[Part]:
         """What the Arrow arrays of this node, one after the other, become."""
+        return self.parts_of(self.entries(pieces), within)
+
+    @abstractmethod
+    def entries(self, pieces: Sequence[Any]) -> Entries:
+        """The Arrow arrays of this node, one after the other, as plain arrays."""
+
+    @abstractmethod
+    def parts_of(self, entries: Entries, within: str = "") -> Iterator[Part]:
+        """What entries become."""
 
     def _attributes(self, valid: Any) -> dict[str, str]:
         return self.attributes if valid is None else self.attributes | {"valid": self.mask.rpartition("/")[2]}
@@ -146,8 +180,8 @@ class Numbers(Node):
         """Shape of a row of the values."""
         return self.grid + self.tail
 
-    def parts(self, pieces: Sequence[Any], within: str = "") -> Iterator[Part]:
-        """One dataset of shape (entries, *shape); missing floats are NaN, anything else missing is 0 and masked."""
+    def entries(self, pieces: Sequence[Any]) -> Entries:
+        """Values of shape (entries, *shape); missing floats are NaN, anything else missing is 0 and not valid."""
         singles = [single_values(piece) for piece in pieces]
         values = join([self.codec(array) for array, _ in singles], self.dtype)
         valid = join_valid([(len(array), flags) for array, flags in singles])
@@ -157,8 +191,12 @@ class Numbers(Node):
         if self.dtype.kind == "f":
             valid = None
         rows = sum(len(piece) for piece in pieces)
-        yield Part(self.path, "values", within, self._in_rows(values, rows), self._attributes(valid))
-        yield from self._mask_parts(None if valid is None else self._in_rows(valid, rows), within)
+        return Entries(rows, None if valid is None else self._in_rows(valid, rows), self._in_rows(values, rows))
+
+    def parts_of(self, entries: Entries, within: str = "") -> Iterator[Part]:
+        """One dataset, and its mask where one is needed."""
+        yield Part(self.path, "values", within, entries.values, self._attributes(entries.valid))
+        yield from self._mask_parts(entries.valid, within)
 
     def _in_rows(self, singles: Any, rows: int) -> Any:
         tail = singles.shape[1:]
@@ -177,13 +215,11 @@ class Ragged(Node):
         """Path of the offsets."""
         return f"{self.path}/{OFFSETS}"
 
-    def _offset_parts(self, lengths: Any, valid: Any, within: str) -> Iterator[Part]:
+    def _offset_parts(self, entries: Entries, within: str) -> Iterator[Part]:
         """The group, and in it the offsets."""
-        yield Part(self.path, "group", within, None, self._attributes(valid))
+        yield Part(self.path, "group", within, None, self._attributes(entries.valid))
         text = f"row k, from 0, is {VALUES}[{OFFSETS}[k] : {OFFSETS}[k + 1]]"
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        yield Part(self.offsets, "offsets", within, offsets, {"description": text})
+        yield Part(self.offsets, "offsets", within, entries.offsets, {"description": text})
 
 
 @dataclass(frozen=True)
@@ -201,23 +237,29 @@ class Bytes(Ragged):
     padded: bool
     encoding: str
 
-    def parts(self, pieces: Sequence[Any], within: str = "") -> Iterator[Part]:
+    def entries(self, pieces: Sequence[Any]) -> Entries:
+        """All bytes end to end; what is missing has none."""
+        arrays = [plain(piece).cast(pa.large_binary()) for piece in pieces]
+        valid = join_valid([(len(array), validity(array)) for array in arrays])
+        lengths, content = lengths_and_bytes([array.fill_null(b"") for array in arrays])
+        return Entries(len(lengths), valid, content, offsets_of(lengths))
+
+    def parts_of(self, entries: Entries, within: str = "") -> Iterator[Part]:
         """One dataset of fixed-length strings where that is possible, else a list of bytes.
 
         Fixed-length strings end with the last byte that is not 0, and many readers stop at the first one that is: a
         text with a 0 in it is not padded either.
         """
-        arrays = [plain(piece).cast(pa.large_binary()) for piece in pieces]
-        valid = join_valid([(len(array), validity(array)) for array in arrays])
-        lengths, content = lengths_and_bytes([array.fill_null(b"") for array in arrays])
+        content, lengths = entries.values, np.diff(entries.offsets)
         width = max(int(lengths.max(initial=0)), 1)
         if self.padded and width * len(lengths) <= MAX_PADDED_BYTES and content.all():
-            yield Part(self.path, "values", within, pad(lengths, content, width), self._attributes(valid))
+            attributes = self._attributes(entries.valid)
+            yield Part(self.path, "values", within, pad(lengths, content, width), attributes)
         else:
-            yield from self._offset_parts(lengths, valid, within)
+            yield from self._offset_parts(entries, within)
             attributes = {"offsets": OFFSETS} | ({"encoding": self.encoding} if self.encoding else {})
             yield Part(f"{self.path}/{VALUES}", "values", self.offsets, content, attributes)
-        yield from self._mask_parts(valid, within)
+        yield from self._mask_parts(entries.valid, within)
 
 
 @dataclass(frozen=True)
@@ -226,14 +268,20 @@ class List(Ragged):
 
     item: Node
 
-    def parts(self, pieces: Sequence[Any], within: str = "") -> Iterator[Part]:
-        """The group, its offsets and its items; a missing list is an empty one, and masked."""
+    def entries(self, pieces: Sequence[Any]) -> Entries:
+        """Offsets and items; a missing list is an empty one, and not valid."""
         arrays = [plain(piece) for piece in pieces]
         valid = join_valid([(len(array), validity(array)) for array in arrays])
         found = [list_items(array) for array in arrays]
-        yield from self._offset_parts(join([lengths for lengths, _ in found], np.int64), valid, within)
-        yield from self.item.parts([piece for _, items in found for piece in items], self.offsets)
-        yield from self._mask_parts(valid, within)
+        lengths = join([lengths for lengths, _ in found], np.int64)
+        items = self.item.entries([piece for _, items in found for piece in items])
+        return Entries(len(lengths), valid, offsets=offsets_of(lengths), members=(items,))
+
+    def parts_of(self, entries: Entries, within: str = "") -> Iterator[Part]:
+        """The group, its offsets and its items."""
+        yield from self._offset_parts(entries, within)
+        yield from self.item.parts_of(entries.members[0], self.offsets)
+        yield from self._mask_parts(entries.valid, within)
 
 
 @dataclass(frozen=True)
@@ -242,15 +290,40 @@ class Struct(Node):
 
     fields: tuple[Node, ...]
 
-    def parts(self, pieces: Sequence[Any], within: str = "") -> Iterator[Part]:
-        """The group and its fields; where a struct is missing, so are all its fields."""
+    def entries(self, pieces: Sequence[Any]) -> Entries:
+        """The fields; where a struct is missing, so are all its fields."""
         arrays = [plain(piece) for piece in pieces]
         valid = join_valid([(len(array), validity(array)) for array in arrays])
-        yield Part(self.path, "group", within, None, self._attributes(valid))
         members = [struct_members(array) for array in arrays]
-        for index, field in enumerate(self.fields):
-            yield from field.parts([member[index] for member in members], within)
-        yield from self._mask_parts(valid, within)
+        fields = [field.entries([member[index] for member in members]) for index, field in enumerate(self.fields)]
+        return Entries(sum(map(len, arrays)), valid, members=tuple(fields))
+
+    def parts_of(self, entries: Entries, within: str = "") -> Iterator[Part]:
+        """The group and its fields."""
+        yield Part(self.path, "group", within, None, self._attributes(entries.valid))
+        for field, members in zip(self.fields, entries.members, strict=True):
+            yield from field.parts_of(members, within)
+        yield from self._mask_parts(entries.valid, within)
 
 
-__all__ = ["MAX_PADDED_BYTES", "OFFSETS", "VALUES", "Bytes", "List", "Node", "Numbers", "Part", "Ragged", "Struct"]
+def offsets_of(lengths: Any) -> Any:
+    """Where entries of these lengths begin and the last one ends: int64, (entries + 1,)."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+__all__ = [
+    "MAX_PADDED_BYTES",
+    "OFFSETS",
+    "VALUES",
+    "Bytes",
+    "Entries",
+    "List",
+    "Node",
+    "Numbers",
+    "Part",
+    "Ragged",
+    "Struct",
+    "offsets_of",
+]

@@ -139,8 +139,10 @@ class Storage:
         """The journal's counts."""
         return self._journal.statistics()
 
-    def commit(self) -> None:
+    def commit(self, *, ended: bool = False) -> None:
         """Make all that was written since the last commit part of the file, at once or not at all.
+
+        The file's ``end`` is then the present time. With ``ended`` it says too that nothing more is to come.
 
         Raises
         ------
@@ -148,8 +150,14 @@ class Storage:
             If it failed; :meth:`roll_back` comes next.
         """
         self._attempted = self._journal.last_commit + 1
+        _set_end(self.file, time.time_ns(), ended=ended)
         self._journal.commit()
         self._attempted = None
+
+    def end(self) -> None:
+        """Say in the file that it ended in good order, if that can be written: every row is there anyway."""
+        with undisturbed(), suppress(FileWriteError, *HDF5_ERRORS):
+            self.commit(ended=True)
 
     def apply(self) -> None:
         """Try again to bring waiting commits into the file.
@@ -297,8 +305,12 @@ def _make_skeleton(file: Any, creator: str, metadata: Mapping[str, Any]) -> None
         start=iso_time(now_ns),
         start_ns=np.int64(now_ns),
         host=socket.gethostname(),
+        mulletdaq_version=_version(),
+        h5py_version=h5py.version.version,
+        HDF5_Version=h5py.version.hdf5_version,
         NX_class="NXroot",
     )
+    _set_end(file, now_ns, ended=False)
     for name in ("measurements", "runs"):
         make_ordered_group(file, name)
     file.create_group("losses")
@@ -306,9 +318,14 @@ def _make_skeleton(file: Any, creator: str, metadata: Mapping[str, Any]) -> None
     write_metadata(file, metadata)
 
 
+def _set_end(file: Any, now_ns: int, *, ended: bool) -> None:
+    set_attributes(file, end=iso_time(now_ns), end_ns=np.int64(now_ns), ended=np.uint8(ended))
+
+
 def iso_time(time_ns: int) -> str:
-    """A Unix time in ns as ISO 8601 text in UTC, to the microsecond."""
-    return datetime.fromtimestamp(time_ns // 1000 / 1e6, UTC).isoformat(timespec="microseconds")
+    """A Unix time in ns as ISO 8601 text in UTC, to the nanosecond."""
+    seconds, rest_ns = divmod(time_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}+00:00"
 
 
 def _version() -> str:

@@ -224,7 +224,7 @@ class HDF5Writer:
             rows = {**self._heads(), **(rows or {})}
             service = self._service
             if service is None:
-                self._drain_here(rows)
+                self._drain_here(rows, ended=True)
             else:
                 try:
                     service.request("stop", rows, self._drain_timeout_s)
@@ -358,18 +358,18 @@ class HDF5Writer:
                 heads[name] = ring.newest_row
         return heads
 
-    def _drain_here(self, rows: Mapping[str, int]) -> WriterStatistics:
+    def _drain_here(self, rows: Mapping[str, int], *, ended: bool = False) -> WriterStatistics:
         from mulletdaq.hdf5.engine import Engine
 
-        engine = Engine(self._options)
+        engine, drained = Engine(self._options), False
         try:
             for note in self._notes:
                 engine.annotate(note)
             self._notes = []
             engine.drain(rows)
-            self._latest = engine.statistics()
+            self._latest, drained = engine.statistics(), True
         finally:
-            engine.close()
+            engine.close(ended=ended and drained)
         return self._latest
 
 

@@ -195,7 +195,7 @@ class JournaledFile(Transaction):
         """
         with undisturbed():
             self._fail(InterruptedError("rolled back"))  # what HDF5 writes while it closes goes nowhere
-            close_files_over(self)
+            close_files_over(self, discard=True)
             self._drop_changes()
             try:
                 self._applier.share(0.0)
@@ -231,7 +231,7 @@ class JournaledFile(Transaction):
             with undisturbed():
                 if closed or not commit:
                     self._fail(InterruptedError("closed"))  # what HDF5 writes while it closes goes nowhere
-                close_files_over(self)  # if it is closed, a forked child's copy
+                close_files_over(self, discard=closed or not commit)  # if it is closed, a forked child's copy
                 if commit and not closed:
                     self.commit()
         finally:

@@ -115,6 +115,9 @@ def _note_signal(number: int, _: FrameType | None) -> None:
     _came.append(number)
 
 
+_forsaken: set[int] = set()
+
+
 def files_over(fileobject: object) -> list[Any]:
     """The ids of the open HDF5 files that read and write through a file object; h5py names them after it."""
     h5py = sys.modules.get("h5py")
@@ -129,7 +132,8 @@ def files_over(fileobject: object) -> list[Any]:
 def _open_files(h5py: Any, name: bytes, kinds: int) -> list[Any]:
     """What is open of some kinds in the files of a name over a file object."""
     in_files = {h5py.h5i.FILE, h5py.h5i.GROUP, h5py.h5i.DATASET, h5py.h5i.ATTR}
-    ids = [id_ for id_ in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, kinds) if h5py.h5i.get_type(id_) in in_files]
+    ids = [id_ for id_ in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, kinds) if id_.id not in _forsaken]
+    ids = [id_ for id_ in ids if h5py.h5i.get_type(id_) in in_files]
     return [id_ for id_ in ids if h5py.h5f.get_name(id_) == name and _is_over_object(h5py, id_)]
 
 
@@ -144,10 +148,34 @@ def flush_files_over(fileobject: object) -> None:
         sys.modules["h5py"].h5f.flush(id_)
 
 
-def close_files_over(fileobject: object) -> None:
-    """Close the files over a file object, and every object in them."""
+def close_files_over(fileobject: object, *, discard: bool = False) -> None:
+    """Close the files over a file object, and every object in them.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        If HDF5 cannot, unless what it had to write was to be discarded. It is of no more use in any case.
+    """
     for id_ in files_over(fileobject):
-        sys.modules["h5py"].File(id_).close()
+        h5py = sys.modules["h5py"]
+        ids = [id_, *h5py.h5f.get_obj_ids(id_, h5py.h5f.OBJ_ALL)]
+        try:
+            h5py.File(id_).close()
+        except BaseException as error:
+            _forsake(h5py, ids)
+            if not (discard and isinstance(error, (OSError, RuntimeError))):
+                raise
+
+
+def _forsake(h5py: Any, ids: list[Any]) -> None:
+    """Never touch these again: HDF5 frees a file that it fails to close, but keeps the ids, and crashes on using them.
+
+    A reference more than anybody has keeps it from closing them with the last object of h5py's.
+    """
+    for id_ in ids:
+        if id_.valid:
+            _forsaken.add(id_.id)
+            h5py.h5i.inc_ref(id_)
 
 
 __all__ = [

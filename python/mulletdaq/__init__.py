@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mulletdaq.errors import MulletError as MulletError
+    from mulletdaq.export.loading import load as load
     from mulletdaq.flight.client import Connection as Connection
     from mulletdaq.flight.client import connect as connect
-    from mulletdaq.export.loading import load as load
     from mulletdaq.hdf5 import HDF5Writer as HDF5Writer
     from mulletdaq.hdf5.reading import open as open
     from mulletdaq.recording import Recording as Recording

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
 import mulletdaq as mullet
@@ -111,6 +113,24 @@ def test_a_writer_that_stands_still_is_told_of_and_replaced(start: Start, tmp_pa
     assert daemon.stop() == 0
     np.testing.assert_array_equal(stored(tmp_path / "data.h5"), np.concatenate([np.arange(500)] * 2))
     assert verify(tmp_path / "data.h5").ok
+
+
+def test_a_writer_that_hangs_before_it_is_ready_is_told_of_and_replaced(start: Start, tmp_path: Path) -> None:
+    daemon = start(daemon="stall_timeout_s = 2", wait=False)
+
+    def held() -> int | None:
+        for child in psutil.Process(daemon.process.pid).children():
+            with suppress(psutil.Error):
+                if "mulletdaq.hdf5.process" in child.cmdline():
+                    child.suspend()
+                    return int(child.pid)
+        return None
+
+    writer = eventually(held, "a writer's process begins")
+    assert f"process {writer}) has done nothing for 2 s" in daemon.wait_for("writer")["message"]
+    daemon.wait_for("ready")
+    assert Hardware(tmp_path, 100, 1000).wait() == 0
+    finish(daemon, tmp_path / "data.h5", 100)
 
 
 def test_a_source_that_stands_still_is_told_of_and_replaced(start: Start) -> None:

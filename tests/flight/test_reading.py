@@ -234,12 +234,12 @@ def test_rows_of_a_file(service: Supervisor, client: Any, tmp_path: Path, layout
     }
     path = tmp_path / "data" / "shots" / "one.h5"
     path.parent.mkdir()
-    with mullet.record(path, channels=channels, layout=layout, flush_interval_s=0.05) as recording:
+    with mullet.record(path, channels=channels, layout=layout, flush_interval_s=0.5) as recording:
         for number in range(500):
             wave = np.full(3, number, np.int16)
             recording.write_measurement(number * 0.5, number % 2 == 0, wave, timestamp_ns=number)
             if number % 100 == 0:
-                time.sleep(0.06)
+                time.sleep(0.3)
         asked = ticket(file="shots/one.h5")
         eventually(lambda: path.exists(), "the file is there")
         while_recording = client.do_get(asked).read_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -20,9 +20,11 @@ _Result = TypeVar("_Result")
 
 _FIRST_DELAY_S = 1.0
 _LONGEST_DELAY_S = 30.0
-_LONGEST_POLL_S = 0.1
-TRANSIENT = (FileLockedError, FileWriteError)
-"""What may go away by itself: somebody holds the file, the disk is full or not mounted."""
+_FASTEST_MB_PER_S = 400.0
+_LONGEST_POLL_S = 0.25
+_SHORTEST_POLL_S = 0.1
+TRANSIENT = (FileLockedError, FileWriteError, WriterError)
+"""What may go away by itself: somebody holds the file, the disk is full, not mounted or hangs, a writer was killed."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Output:
         What is to be done.
     rings
         The rings of its streams, by name.
-    reserve_mb, drain_timeout_s
+    reserve_mb, drain_timeout_s, start_patience_s
         See :class:`mulletdaq.HDF5Writer`.
     log
         Where problems are told.
@@ -87,7 +89,14 @@ class Output:
     """
 
     def __init__(
-        self, plan: OutputPlan, rings: Mapping[str, RingBuffer], *, reserve_mb: float, drain_timeout_s: float, log: Log
+        self,
+        plan: OutputPlan,
+        rings: Mapping[str, RingBuffer],
+        *,
+        reserve_mb: float,
+        drain_timeout_s: float,
+        start_patience_s: float,
+        log: Log,
     ) -> None:
         self.plan = plan
         self.stalled_since: float | None = None
@@ -111,7 +120,8 @@ class Output:
             "persist": [inner for inner, name in self._names.items() if name in plan.persist],
             "reserve_mb": reserve_mb,
             "drain_timeout_s": drain_timeout_s,
-            "poll_interval_s": min(_LONGEST_POLL_S, self._flush_interval_s / 4),
+            "start_patience_s": start_patience_s,
+            "poll_interval_s": min(_poll_interval_s(rings[name] for name in plan.streams), self._flush_interval_s / 4),
             "check_schemas": False,
             "report": self._report,
             **plan.options,
@@ -331,6 +341,12 @@ class Output:
 
     def _report(self, message: str) -> None:
         self._log.repeated("warning", "writer", f"{self.name} {message}", message, recording=self.name)
+
+
+def _poll_interval_s(rings: Iterable[RingBuffer]) -> float:
+    """How often a writer is to look whether a ring fills early: each look costs, and a large ring takes its time."""
+    fills_in_s = min(ring.capacity_bytes for ring in rings) / (_FASTEST_MB_PER_S * 1e6)
+    return min(max(fills_in_s, _SHORTEST_POLL_S), _LONGEST_POLL_S)
 
 
 __all__ = ["TRANSIENT", "Output", "OutputPlan"]

@@ -201,6 +201,7 @@ class Recordings:
             rings,
             reserve_mb=daemon.disk_reserve_mb,
             drain_timeout_s=daemon.drain_timeout_s,
+            start_patience_s=daemon.stall_timeout_s,
             log=self._log,
         )
         self._running[plan.name] = output

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from mulletdaq import errors
+from mulletdaq.daemon import recordings
 from mulletdaq.daemon.checks import load_config
 from mulletdaq.daemon.log import Log
 from mulletdaq.daemon.supervisor import Daemon
 from mulletdaq.flight import messages as m
 from mulletdaq.hdf5.verify import verify
-from mulletdaq.ring import attach
+from mulletdaq.ring import attach, ring_directory
 
 from .running import stored
 
@@ -260,3 +261,59 @@ outputs = [{ path = "a.h5" }]
 
     go(test, tmp_path, text)
     assert verify(tmp_path / "a.h5").ok
+
+
+def test_so_many_recordings_at_once_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "_MOST_AT_ONCE", 3)
+
+    async def test(daemon: Daemon) -> None:
+        for name in ("one", "two"):
+            await daemon.answer("", m.StartRecording(name=name, path="{name}.h5"))
+        with pytest.raises(errors.RecordingError, match="3 recordings run already"):
+            await daemon.answer("", m.StartRecording(name="three", path="{name}.h5"))
+        await daemon.answer("", m.StopRecording(name="one"))
+        assert (await daemon.answer("", m.StartRecording(name="three", path="{name}.h5"))).state == "recording"
+
+    go(test, tmp_path)
+
+
+def test_no_room_for_the_note_to_a_successor_keeps_no_client_from_its_answer(tmp_path: Path) -> None:
+    async def test(daemon: Daemon) -> None:
+        (ring_directory() / "daemon.new").mkdir()  # where the note is to be written
+        info = await daemon.answer("", m.StartRecording(name="one", path="one.h5"))
+        assert info.state == "recording"
+        produce("a", 0, 10)
+        assert (await daemon.answer("", m.StopRecording(name="one"))).rows_persisted == 10
+        assert "cannot be noted" in daemon._log._output.getvalue()  # type: ignore[attr-defined]
+
+    go(test, tmp_path)
+
+
+def test_a_note_to_a_recording_that_is_ending_is_refused_at_once(tmp_path: Path) -> None:
+    """Its writer cannot be asked just then, and the daemon must not wait for it."""
+
+    async def test(daemon: Daemon) -> None:
+        await daemon.answer("", m.StartRecording(name="one", path="one.h5"))
+        ending = asyncio.create_task(daemon.answer("", m.StopRecording(name="one")))
+        await asyncio.sleep(0)
+        with pytest.raises(errors.RecordingError, match="is ending"):
+            await daemon.answer("", m.Annotate(text="too late", recording="one"))
+        assert (await ending).state == "stopped"
+
+    go(test, tmp_path)
+
+
+def test_an_output_that_is_still_to_start_is_started_for_the_last_rows(tmp_path: Path) -> None:
+    """A writer was told to end by others, and the daemon before its next could start."""
+
+    async def test(daemon: Daemon) -> None:
+        [output] = daemon.recordings.running
+        produce("a", 0, 10)
+        await asyncio.to_thread(output.writer.stop)
+        produce("a", 10, 10)
+        output.look()
+        await daemon.recordings.end()
+        assert (output.stopped_ns is not None, output.writer.alive) == (True, False)
+
+    go(test, tmp_path)
+    np.testing.assert_array_equal(stored(tmp_path / "a.h5"), np.arange(20))

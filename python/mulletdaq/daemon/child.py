@@ -200,9 +200,18 @@ class Child:
             self.has_begun.set()
 
     async def _log_errors(self, output: asyncio.StreamReader) -> None:
-        with suppress(ValueError):
-            while line := await output.readline():
-                self._log.say("warning", "child_said", f"{self}: {line.decode(errors='replace')}", child=self.name)
+        """Pass on what it says, but not without end: a client may be what makes it talk."""
+        while line := await _line(output):
+            said = line.decode(errors="replace")
+            self._log.repeated("warning", "child_said", f"{self.name} {said}", f"{self}: {said}", child=self.name)
+
+
+async def _line(output: asyncio.StreamReader) -> bytes:
+    """The next line; one that is too long in pieces."""
+    try:
+        return await output.readline()
+    except ValueError:
+        return b"a line too long for any log"
 
 
 __all__ = ["Child"]

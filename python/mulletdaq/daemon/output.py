@@ -149,8 +149,10 @@ class Output:
     # ---- start and end
 
     async def start(self) -> None:
-        """Start writing; MulletError if that is not possible."""
+        """Start writing, unless it is to end already; MulletError if that is not possible."""
         async with self._busy:
+            if self._stopping.is_set():
+                return
             await asyncio.to_thread(self.writer.start)
             self._started, self.reason, self._moved_at = True, None, time.monotonic()
 
@@ -182,16 +184,22 @@ class Output:
             if self.stopped_ns is not None:
                 return
             try:
-                if not self._started and self.reason is not None:
-                    raise RecordingError(f"recording {self.name} could not start: {self.reason}")
-                if self._started:
-                    self._final = await asyncio.to_thread(self._stop_writer)
+                if not self._started:
+                    await asyncio.to_thread(self._start_at_last)
+                self._final = await asyncio.to_thread(self._stop_writer)
             except MulletError as error:
                 self._final = self.writer.statistics()
                 self.reason = str(error)
                 raise
             finally:
                 self.stopped_ns = time.time_ns()
+
+    def _start_at_last(self) -> None:
+        """Start a writer that was still to be: rows may wait for it."""
+        try:
+            self.writer.start()
+        except MulletError as error:
+            raise RecordingError(f"recording {self.name} could not start: {error}") from error
 
     def _stop_writer(self) -> WriterStatistics:
         """Stop the writer; one that was told to end by others, as a whole group may be, has not seen the last rows."""
@@ -231,6 +239,8 @@ class Output:
     def annotate(self, text: str, timestamp_ns: int) -> None:
         """Store a note with its time and each stream's row."""
         self._check_running()
+        if self._stopping.is_set():
+            raise RecordingError(f"recording {self.name} is ending")
         rows = {inner: self._rings[name].newest_row for inner, name in self._names.items()}
         self.writer.annotate(text, timestamp_ns, rows)
 

@@ -18,6 +18,7 @@ from mulletdaq.errors import MulletError, RecordingError, StreamNotFoundError
 from mulletdaq.flight.messages import Annotate, Flush, RecordingInfo, Rotate, StartRecording, StopRecording
 
 _REMEMBERED = 100
+_MOST_AT_ONCE = 64
 
 
 class Recordings:
@@ -116,6 +117,8 @@ class Recordings:
             If that is not possible; nothing is left behind.
         """
         check_name(asked.name, self._running)
+        if len(self._running) >= _MOST_AT_ONCE:
+            raise RecordingError(f"{len(self._running)} recordings run already, each in a process; stop one first")
         rows = {name: stream.ring.newest_row for name, stream in self._streams.items()}
         output = self._make(self._with_ids(commanded_plan(self._config, asked, rows)))
         try:

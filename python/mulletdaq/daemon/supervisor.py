@@ -197,7 +197,15 @@ class Daemon:
                 *disk_conditions(self._disks),
             ]
         )
-        place.remember(Memory(self._children_now(), self.recordings.remember()))
+        self._remember(place)
+
+    def _remember(self, place: DaemonPlace) -> None:
+        """Note for a successor who works here; without room for the note, all else goes on."""
+        try:
+            place.remember(Memory(self._children_now(), self.recordings.remember()))
+        except OSError as error:
+            words = f"what a daemon after this one needs cannot be noted in {place.folder}: {error.strerror}; make room"
+            self._log.repeated("warning", "not_noted", str(error.strerror), words)
 
     def _stall_timeout_s(self) -> float:
         """How long a process may do nothing; for ever right after we were held ourselves, and heard nobody."""
@@ -276,7 +284,7 @@ class Daemon:
             return await doing
         finally:
             if self._place is not None:
-                self._place.remember(Memory(self._children_now(), self.recordings.remember()))
+                self._remember(self._place)
 
     def health(self) -> Health:
         """Whether all is well, and if not, why."""

@@ -73,6 +73,12 @@ class Place:
         self.release()
 
 
+def allow_connections() -> None:
+    """Let this process have as many files open as the system grants it: each client that comes is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def private_bytes() -> int:
     """Memory of this process alone: rings and other files that it maps do not count."""
     with open("/proc/self/statm", "rb", buffering=0) as statm:
@@ -133,4 +139,4 @@ def _watch(limit_bytes: int) -> None:
     os._exit(OUT_OF_MEMORY)  # nothing here needs an end: rings and uploads are as they would be after a kill
 
 
-__all__ = ["OUT_OF_MEMORY", "Place", "Places", "limit_memory", "private_bytes"]
+__all__ = ["OUT_OF_MEMORY", "Place", "Places", "allow_connections", "limit_memory", "private_bytes"]

@@ -50,8 +50,11 @@ soak: .venv/.installed-test
 	$(IN_VENV) python tools/weaken_orderings.py
 	$(IN_VENV) python -m tests.faults.soak --seeds 10000
 	$(IN_VENV) python -m tests.faults.kill_storm 1000
+	$(IN_VENV) python -m tests.daemon.kill_storm 60
 
 bench: .venv/.installed-test
 	$(IN_VENV) python benchmarks/ring.py
 	$(IN_VENV) python benchmarks/journal.py
 	$(IN_VENV) python benchmarks/hdf5.py
+	$(IN_VENV) python benchmarks/idle.py
+	$(IN_VENV) python benchmarks/flight.py

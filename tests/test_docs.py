@@ -8,17 +8,33 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import pytest
 
+import mulletdaq as mullet
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 PATIENCE_S = 120
+DAEMON = "grpc://127.0.0.1:50051"
+DAEMON_CONFIG = """
+[daemon]
+port = 0
+data_folders = [".."]
+disk_reserve_mb = 0
+[streams.experiment_data]
+ring_mb = 1
+outputs = [{ path = "data.h5" }]
+[streams.uploaded]
+ring_mb = 1
+outputs = [{ path = "uploaded.h5" }]
+"""
 INTERPRETERS = {"octave": ("octave-cli", "--norc", "octave"), "r": ("Rscript", "--vanilla", "r-bioc-rhdf5")}
 """Program, option, and Debian's package; each runs its blocks where it is."""
 
@@ -37,6 +53,24 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+START_DAEMON = """
+import atexit as _atexit, os as _os, signal as _signal
+def _start_daemon(command):
+    daemon = _subprocess.Popen([*command, "--port", "0"], stdout=_subprocess.PIPE, text=True)
+    def stop():
+        daemon.terminate()
+        assert daemon.wait(60) == 0
+        daemon.stdout.close()
+    _atexit.register(stop)
+    for line in daemon.stdout:
+        if line.startswith("  address"):
+            _os.environ["MULLET_ADDRESS"] = line.split()[1]
+        if line == "ready for hardware\\n":
+            return
+    raise AssertionError("the daemon did not start")
+"""
+
+
 def run(command: list[str], folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "MPLBACKEND": "Agg"}
@@ -52,11 +86,32 @@ def demo_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[str]:
+    """The address of a daemon with a stream that has rows, and one without."""
+    config = tmp_path / "daemon" / "mullet.toml"
+    config.parent.mkdir()
+    config.write_text(DAEMON_CONFIG)
+    command = [str(Path(sys.executable).parent / "mullet"), "daemon", "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = list(iter(process.stdout.readline, "ready for hardware\n"))
+        with mullet.attach("experiment_data") as ring, ring.producer({"voltage": "V"}) as producer:
+            for number in range(2000):
+                producer.append(number * 0.5)
+        yield next(line.split()[1] for line in lines if line.startswith("  address"))
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
-def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path) -> None:
-    """One script a page, commands between, with the demo's files there."""
+def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path, request: pytest.FixtureRequest) -> None:
+    """One script a page, commands between, with the demo's files there, and a daemon where one is spoken of.
+
+    A page's TOML is its ``mullet.toml``.
+    """
     shutil.copytree(demo_files, tmp_path, dirs_exist_ok=True)
-    script = ["import subprocess as _subprocess"]
+    script = ["import subprocess as _subprocess", START_DAEMON]
     for block in blocks(page):
         if block.language == "python":
             script.append(block.text)
@@ -66,7 +121,12 @@ def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path) -> None:
             assert block.language in {"matlab", "toml", *INTERPRETERS}, (
                 f"{page}: a block in {block.language!r} is not run"
             )
-    (tmp_path / "page.py").write_text("\n".join(script))
+            if block.language == "toml":
+                (tmp_path / "mullet.toml").write_text(block.text)
+    text = "\n".join(script)
+    if DAEMON in text:
+        text = text.replace(DAEMON, request.getfixturevalue("daemon"))
+    (tmp_path / "page.py").write_text(text)
     run([sys.executable, "-W", "error", "page.py"], tmp_path)
     for block in blocks(page):
         if block.language == "matlab":
@@ -97,6 +157,8 @@ def as_python(line: str) -> str:
         assert set(command[1:]) <= set(targets), line
         return ""
     assert command[0] == "mullet", line
+    if command[1] == "daemon":
+        return f"_start_daemon({command!r})"
     return f"_subprocess.run({command!r}, check=True)"
 
 

@@ -12,7 +12,7 @@ import mulletdaq
 from tests.ring.support import run_python
 
 SOURCES = Path(mulletdaq.__file__).parent
-HEAVY = ["numpy", "pyarrow", "h5py", "psutil", "rich", "typer", "matplotlib", "xarray", "pandas"]
+HEAVY = ["numpy", "pyarrow", "h5py", "psutil", "pydantic", "rich", "typer", "matplotlib", "xarray", "pandas"]
 
 BLOCKER = """
 import os, sys
@@ -63,6 +63,14 @@ def test_ring_is_light() -> None:
         print(*sorted({name.partition(".")[0] for name in sys.modules}))
     """
     assert not set(run_python(script).split()) & set(HEAVY)
+
+
+def test_the_daemon_is_light() -> None:
+    """What runs for months has neither what checks its configuration nor what reads and writes files."""
+    script = "import mulletdaq.daemon.process, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = run_python(script).split()
+    assert "msgspec" in loaded
+    assert set(loaded) & set(HEAVY) <= {"numpy"}
 
 
 def test_public_names() -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mulletdaq.errors import MulletError as MulletError
     from mulletdaq.export.loading import load as load
+    from mulletdaq.flight.client import Connection as Connection
+    from mulletdaq.flight.client import connect as connect
     from mulletdaq.hdf5 import HDF5Writer as HDF5Writer
     from mulletdaq.hdf5.reading import open as open
     from mulletdaq.recording import Recording as Recording
@@ -23,6 +25,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Channel": "mulletdaq.schema",
+    "Connection": "mulletdaq.flight.client",
     "Cursor": "mulletdaq.ring",
     "HDF5Writer": "mulletdaq.hdf5",
     "MulletError": "mulletdaq.errors",
@@ -30,6 +33,7 @@ _HOMES = {
     "Recording": "mulletdaq.recording",
     "RingBuffer": "mulletdaq.ring",
     "attach": "mulletdaq.ring",
+    "connect": "mulletdaq.flight.client",
     "load": "mulletdaq.export.loading",
     "open": "mulletdaq.hdf5.reading",
     "record": "mulletdaq.recording",

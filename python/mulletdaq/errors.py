@@ -31,6 +31,14 @@ Each class also derives from the builtin that a Python user would catch::
     │   └── UnsupportedTypeError      TypeError
     ├── RecordingError                RuntimeError
     ├── SourceError                   RuntimeError
+    ├── ConfigError                   ValueError
+    ├── DaemonError                   RuntimeError
+    ├── RemoteError
+    │   ├── ConnectionLostError       ConnectionError
+    │   ├── AccessRefusedError        PermissionError
+    │   ├── RequestError              ValueError
+    │   ├── StreamNotFoundError       LookupError
+    │   └── ServiceBusyError          RuntimeError
     └── FileError
         ├── OutputExistsError         FileExistsError
         ├── FileMissingError          FileNotFoundError
@@ -160,6 +168,48 @@ class RecordingError(MulletError, RuntimeError):
 
 class SourceError(MulletError, RuntimeError):
     """A source failed to deliver."""
+
+
+class ConfigError(MulletError, ValueError):
+    """A configuration with mistakes.
+
+    Attributes
+    ----------
+    mistakes : list of str
+        All of them, each by file, line and key.
+    """
+
+    def __init__(self, *mistakes: str) -> None:
+        self.mistakes = list(mistakes)
+        super().__init__("; ".join(mistakes))
+
+
+class DaemonError(MulletError, RuntimeError):
+    """A daemon runs already, none runs, or it cannot start."""
+
+
+class RemoteError(MulletError):
+    """Base of everything that concerns a daemon and its clients."""
+
+
+class ConnectionLostError(RemoteError, ConnectionError):
+    """Nobody answers at that address, or the connection broke."""
+
+
+class AccessRefusedError(RemoteError, PermissionError):
+    """No token, the wrong one, or something that this service does not allow."""
+
+
+class RequestError(RemoteError, ValueError):
+    """A request that is not understood, or asks for what there is not; the message names the field."""
+
+
+class StreamNotFoundError(RemoteError, LookupError):
+    """No stream, recording or file of that name; the message names those there are."""
+
+
+class ServiceBusyError(RemoteError, RuntimeError):
+    """The service has as many clients, or as much in memory, as it may; try again later."""
 
 
 class FileError(MulletError):

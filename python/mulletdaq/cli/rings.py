@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from mulletdaq.cli.options import Json
 from mulletdaq.cli.output import note, print_facts, print_json, print_table, size
+from mulletdaq.cli.remote import TlsRootFile, TokenFile, connected, is_remote, split_stream
 from mulletdaq.cli.rows import utc
+from mulletdaq.cli.watch import LocalRings, print_status, remote_picture, watch
 from mulletdaq.extras import needs_extra
 from mulletdaq.schema import TIMESTAMP, field_description, field_unit
 
@@ -24,21 +26,26 @@ _MAGIC = (0xDADADADA00000001).to_bytes(8, "little")
 
 def status(
     ring: Annotated[
-        str | None, typer.Argument(metavar="[RING]", help="Name or path; all of yours if not given.")
+        str | None,
+        typer.Argument(metavar="[RING]", help="Name or path, all of yours if not given; or grpc://HOST:PORT."),
     ] = None,
+    watched: Annotated[bool, typer.Option("--watch", "-w", help="Again every second, until Ctrl-C.")] = False,
     as_json: Json = False,
+    token_file: TokenFile = None,
+    tls_root_file: TlsRootFile = None,
 ) -> None:
     """Show your rings: who writes, who saves, what is waiting.
 
+    Of a daemon, here or on another computer: its streams, recordings, processes and disks.
     An orphan is a ring whose recording ended without cleaning up; the rows that it still holds are in no file yet.
     """
-    from mulletdaq.ring import attach, list_rings
-
-    if ring is None:
-        rings = list_rings()
-    else:
-        with attach(ring) as buffer:
-            rings = [_entry(buffer)]
+    if ring is not None and is_remote(ring):
+        _remote_status(ring, watched, as_json, token_file, tls_root_file)
+        return
+    if watched:
+        watch(LocalRings(lambda: _rings(ring)).picture)
+        return
+    rings = _rings(ring)
     if as_json:
         print_json([ring_json(entry) for entry in rings])
         return
@@ -49,6 +56,28 @@ def status(
     print_table(headings, [_row(entry) for entry in rings])
     if any(_state(entry) == "orphan" and entry.statistics and entry.statistics.fill for entry in rings):
         note("an orphan keeps what its recording could not save; recording into the same file with --append saves it")
+
+
+def _remote_status(place: str, watched: bool, as_json: bool, token_file: str | None, tls_root_file: str | None) -> None:
+    import msgspec
+
+    address, _ = split_stream(place)
+    with connected(address, token_file, tls_root_file) as connection:
+        if as_json:
+            print_json(msgspec.to_builtins(connection.status()))
+        elif watched:
+            watch(lambda: remote_picture(connection.status()))
+        else:
+            print_status(connection)
+
+
+def _rings(name: str | None) -> list[RingInfo]:
+    from mulletdaq.ring import attach, list_rings
+
+    if name is None:
+        return list_rings()
+    with attach(name) as buffer:
+        return [_entry(buffer)]
 
 
 def ring_json(entry: RingInfo) -> dict[str, Any]:

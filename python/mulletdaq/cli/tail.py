@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from mulletdaq.cli.interrupts import stop_on_signals
 from mulletdaq.cli.output import warn
+from mulletdaq.cli.remote import TlsRootFile, TokenFile, is_remote, tail_remote
 from mulletdaq.cli.rows import batch_lines, heading, message_line
 from mulletdaq.errors import FrameCorruptError
 from mulletdaq.extras import needs_extra
@@ -24,13 +25,24 @@ _ROWS_AT_ONCE = 4096
 
 
 def tail(
-    ring: Annotated[str, typer.Argument(metavar="RING", help="Name or path, see: mullet status.")],
+    ring: Annotated[
+        str, typer.Argument(metavar="RING", help="Name or path, see: mullet status; or grpc://HOST:PORT/STREAM.")
+    ],
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, metavar="N", help="Start with the last N rows.")] = 10,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with new rows.")] = True,
+    token_file: TokenFile = None,
+    tls_root_file: TlsRootFile = None,
 ) -> None:
-    """Print a ring's last rows, then each new one as it comes, until its producer ends or Ctrl-C."""
+    """Print a ring's last rows, then each new one as it comes, until its producer ends or Ctrl-C.
+
+    Of a stream on another computer, reached through its daemon, until Ctrl-C.
+    """
     from mulletdaq.ring import attach
 
+    if is_remote(ring):
+        with stop_on_signals() as stop:
+            tail_remote(ring, lines, follow, stop, token_file, tls_root_file)
+        return
     with stop_on_signals() as stop, attach(ring) as buffer:
         newest = buffer.newest_row
         with buffer.cursor(start_row=max(0, newest - lines)) as cursor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 
 from mulletdaq.errors import FileError, FileFormatError, FileWriteError, MulletError, RingError, WriterError
@@ -43,18 +43,15 @@ class Engine:
     """
 
     def __init__(self, options: EngineOptions) -> None:
-        self.options = options
-        self.commits = 0
+        self.options, self.commits = options, 0
         self._notes: list[Note] = []
-        self._last_note = 0
-        self._last_commit_ns = 0
+        self._last_note = self._last_commit_ns = 0
         self._next_due = time.monotonic() + options.flush_interval_s
-        self._broken = False
-        self.rotation_error = ""
+        self._broken, self.rotation_error = False, ""
         self._streams: list[Stream] = []
         try:
             for name, ring in options.rings.items():
-                self._streams.append(Stream(name, ring.path, ring.stream_id, options.layout))
+                self._streams.append(Stream(name, ring, options.layout))
             self._chain = open_chain(options.path, self._stream_ids, self._open_storage)
         except BaseException:
             for stream in self._streams:
@@ -98,11 +95,9 @@ class Engine:
 
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""
-        if time.monotonic() >= self._next_due:
-            return True
-        return by_backlog and any(
-            stream.backlog_bytes * 4 >= stream.ring.capacity_bytes for stream in self._living_streams()
-        )
+        streams = self._living_streams() if by_backlog else []
+        full = any(stream.backlog_bytes * 4 >= stream.ring.capacity_bytes for stream in streams)
+        return full or time.monotonic() >= self._next_due
 
     def commit(self, until: Mapping[str, int] | None = None) -> bool:
         """Bring what the rings hold into the file, all or nothing.
@@ -158,7 +153,9 @@ class Engine:
             except FileWriteError:
                 self._broken = True  # the next commit tells
 
-    def drain(self, rows: Mapping[str, int], timeout_s: float | None = None) -> None:
+    def drain(
+        self, rows: Mapping[str, int], timeout_s: float | None = None, tell: Callable[[], None] = lambda: None
+    ) -> None:
         """Commit until every stream has its row of ``rows``, or nothing more is there.
 
         Parameters
@@ -167,6 +164,8 @@ class Engine:
             The row before which to stop, by stream; a stream not named goes to the end of its ring as it is now.
         timeout_s
             How long that may take; a commit under way is finished. None has no limit.
+        tell
+            Called after each commit.
 
         Raises
         ------
@@ -180,6 +179,7 @@ class Engine:
         rows = {**self.heads(), **rows}
         deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
         while self.commit(rows):
+            tell()
             if time.monotonic() >= deadline:
                 raise WriterError(
                     f"could not bring everything into {self.path} within {timeout_s:g} s; the ring keeps the rest"
@@ -319,10 +319,25 @@ class Engine:
     def _rotate_if_due(self) -> None:
         """Go on in another file when this one is full; in this one as long as no other can be made."""
         rows = max((stream.rows_in_file for stream in self._streams), default=0)
-        if not rotation_due(self._chain.storage, self.options.rotation, rows):
-            return
-        if not (self._notes or any(stream.waiting for stream in self._living_streams())):
-            return
+        due = rotation_due(self._chain.storage, self.options.rotation, rows)
+        if due and (self._notes or any(stream.waiting for stream in self._living_streams())):
+            self._rotate()
+
+    def rotate(self) -> None:
+        """Go on in another file from here, unless this one has no rows yet.
+
+        Raises
+        ------
+        FileWriteError
+            If none can be begun; this one goes on.
+        """
+        with undisturbed():
+            if any(stream.rows_in_file for stream in self._streams) and not self._broken:
+                self._rotate()
+            if error := self.rotation_error:
+                raise FileWriteError(f"no other file can be begun: {error}; {self.path} goes on")
+
+    def _rotate(self) -> None:
         try:
             with self._write_errors():
                 template = self.options.template or escaped(self.options.path)

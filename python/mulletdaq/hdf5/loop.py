@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from mulletdaq.errors import FileWriteError
 from mulletdaq.hdf5.engine import Engine
 from mulletdaq.hdf5.messages import Link, Outcome, Request
 from mulletdaq.hdf5.options import EngineOptions
+from mulletdaq.hdf5.room import Room
 from mulletdaq.hdf5.statistics import WriterStatistics
 from mulletdaq.hdf5.watch import Watch
 
@@ -42,7 +44,8 @@ class CommitLoop:
         self._engine = engine
         self._link = link
         self._watch = Watch(link.report)
-        self._failing = False
+        self._room = Room(engine.options.reserve_bytes, engine.options.flush_interval_s, link.report)
+        self._failing = ""
         self._rotation_failing = False
         self._reported: set[int] = set()
         self._published_at = 0.0
@@ -77,15 +80,23 @@ class CommitLoop:
         failure: Exception | None = None
         self._look_at_fill()
         try:
-            self._engine.drain(request.rows)
+            self._drain(request)
         except Exception as error:
             failure = error
-        self._final = self._engine.statistics()
+        self._final = self._statistics()
         outcome: Outcome = failure or self._final
         if request.kind == "stop":
             self._stopped = True
             outcome = self._close(outcome, ended=failure is None)
         self._link.answer(request.number, outcome)
+
+    def _drain(self, request: Request) -> None:
+        """Only the last drain may take what is to be left free: there is no other place for the rows."""
+        if request.kind != "stop" and not self._room.has_room(self._engine.path):
+            raise FileWriteError(self._room.shortage)
+        self._engine.drain(request.rows, tell=self._publish)
+        if request.kind == "rotate":
+            self._engine.rotate()
 
     def _close(self, outcome: Outcome, *, ended: bool) -> Outcome:
         """Close before the answer: whoever stopped the writer may open the file at once."""
@@ -115,7 +126,7 @@ class CommitLoop:
         except Exception as error:
             ended = False
             self._link.report(str(error))
-        self._final = self._engine.statistics()
+        self._final = self._statistics()
         outcome = self._close(self._final, ended=ended)
         if isinstance(outcome, Exception):
             self._link.report(str(outcome))
@@ -123,16 +134,18 @@ class CommitLoop:
     def _commit(self) -> None:
         path = self._engine.path
         self._look_at_fill()
+        if not self._room.has_room(path):
+            return
         try:
             self._engine.commit()
         except FileWriteError as error:
             if not self._failing:
                 self._link.report(f"{error}; trying again every {self._engine.options.flush_interval_s:g} s")
-            self._failing = True
+            self._failing = str(error)
         else:
             if self._failing:
                 self._link.report(f"writing {self._engine.path} works again")
-            self._failing = False
+            self._failing = ""
             self._tell_of_rotation(path)
         for failure in self._engine.failures():
             if id(failure) not in self._reported:
@@ -155,9 +168,14 @@ class CommitLoop:
         news = self._engine.commits != self._published_commits
         if now - self._published_at >= (_PUBLISH_BUSY_S if news else _PUBLISH_IDLE_S):
             self._published_commits, self._published_at = self._engine.commits, now
-            statistics = self._engine.statistics()
+            statistics = self._statistics()
             self._watch.look(statistics)
             self._link.publish(statistics)
+
+    def _statistics(self) -> WriterStatistics:
+        failures = "; ".join(map(str, self._engine.failures()))
+        trouble = self._room.shortage or self._failing or failures
+        return replace(self._engine.statistics(), trouble=trouble, paused=bool(self._room.shortage))
 
 
 __all__ = ["CommitLoop", "run_engine"]

@@ -34,7 +34,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Request:
-    """What the owner asks for: ``flush`` or ``stop`` up to ``rows``, or ``annotate`` with a note."""
+    """What the owner asks for: ``flush``, ``rotate`` or ``stop`` up to ``rows``, or ``annotate`` with a note."""
 
     number: int
     kind: str

@@ -87,10 +87,23 @@ class Rotation:
 
 @dataclass(frozen=True)
 class RingAddress:
-    """Where a ring lies and which one it must be."""
+    """Where a ring lies, which one it must be, and where a new run of it begins.
+
+    Attributes
+    ----------
+    start
+        The row at which, or ``"oldest"``: the oldest there is. None: the very first, what is gone counted as lost.
+    since_ns
+        Instead, ns since the Unix epoch: at the first row with such a timestamp or a later one.
+    persist
+        Whether to be the ring's persisting sink, for which its producer may wait, if nobody else is.
+    """
 
     path: str
     stream_id: int
+    start: int | Literal["oldest"] | None = None
+    since_ns: int | None = None
+    persist: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,10 @@ class EngineOptions:
         How long an end that nobody waits for may take to drain; None has no limit.
     lock_timeout_s
         How long to wait for another process, such as a writer that is just ending, to let go of the file.
+    reserve_bytes
+        Room on the disk that is left to others: with less, nothing is committed but by a last drain.
+    start_patience_s
+        How long a process may do nothing at all before it is ready.
 
     Raises
     ------
@@ -140,6 +157,8 @@ class EngineOptions:
     lock_timeout_s: float = 3.0
     template: str = ""
     rotation: Rotation = field(default_factory=Rotation)
+    reserve_bytes: int = 0
+    start_patience_s: float | None = None
 
     def __post_init__(self) -> None:
         _check_known("layout", self.layout, LAYOUTS)

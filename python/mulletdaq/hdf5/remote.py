@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ _QUICK_DEATH_S = 2.0
 _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 30.0
 _PATIENCE_DEATHS = 3
+_LOOK_INTERVAL_S = 0.25
 
 
 class ProcessService(Service):
@@ -35,8 +37,8 @@ class ProcessService(Service):
         If the process ended before it was ready.
     """
 
-    def __init__(self, options: EngineOptions) -> None:
-        super().__init__()
+    def __init__(self, options: EngineOptions, report: Callable[[str], None] = print_report) -> None:
+        super().__init__(report)
         self._options = options
         self._unanswered: dict[int, Request] = {}
         self._unsaved_notes: list[Note] = []
@@ -46,7 +48,7 @@ class ProcessService(Service):
         self._failure: BaseException | None = None
         self._ended = False
         self._let_go = threading.Event()
-        self._process = WriterProcess(options)
+        self._process = self._start_process()
         # A daemon: it owns no file, and must not keep the interpreter from ending.
         threading.Thread(target=self._supervise, name="mulletdaq-hdf5-events", daemon=True).start()
         try:
@@ -65,6 +67,15 @@ class ProcessService(Service):
     def pid(self) -> int | None:
         """The process's id; another one after a death."""
         return self._process.pid
+
+    @property
+    def restarting(self) -> bool:
+        """Whether one that died is being replaced, and is not ready yet."""
+        return not self._ready_at
+
+    def kill(self) -> None:
+        """Kill the process; another one takes its place."""
+        self._process.kill()
 
     def join(self) -> None:
         """Close the pipe to the process, and wait for its end unless it still drains."""
@@ -92,6 +103,28 @@ class ProcessService(Service):
     def _ended_well(self) -> bool:
         return self._ended
 
+    def _start_process(self) -> WriterProcess:
+        process = WriterProcess(self._options)
+        patience_s = self._options.start_patience_s
+        if patience_s is not None:
+            threading.Thread(target=self._watch_start, args=(process, patience_s), daemon=True).start()
+        return process
+
+    def _watch_start(self, process: WriterProcess, patience_s: float) -> None:
+        """Kill a process that does nothing at all before it is ready; one with a large journal may take long."""
+        ran_ns, still_since = process.ran_ns, time.monotonic()
+        while not self._let_go.wait(_LOOK_INTERVAL_S) and process.alive and not self._ready_at:
+            now, now_ran_ns = time.monotonic(), process.ran_ns
+            if now_ran_ns != ran_ns:
+                ran_ns, still_since = now_ran_ns, now
+            elif now - still_since > patience_s:
+                self._report(
+                    f"the HDF5 writer of {self._options.path} (process {process.pid}) has done nothing for "
+                    f"{patience_s:g} s before it was ready, and is killed; a disk that hangs is the usual reason"
+                )
+                process.kill()
+                return
+
     # ---- in the thread of events
 
     def _supervise(self) -> None:
@@ -104,28 +137,30 @@ class ProcessService(Service):
                 break
             lived_s = time.monotonic() - self._ready_at if self._ready_at else 0.0
             deaths = 0 if lived_s > _QUICK_DEATH_S else deaths + 1
+            self._ready_at = 0.0
             self._tell_of_death(deaths)
             self._replay_journal()
             again = deaths - _PATIENCE_DEATHS
             delay_s = 0.0 if again <= 0 else min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2**again)
             if self._let_go.wait(delay_s):
                 break
-            self._ready_at = 0.0
-            self._process = WriterProcess(self._options)
+            self._process = self._start_process()
+            self.restarts += 1
         end = WriterError(self._end_message())
         if not self._first_ready.done():
             self._first_ready.set_exception(self._failure or end)
         elif not self._let_go.is_set() and self._first_ready.exception() is None:
-            print_report(str(end))  # nobody may ask for hours, and the ring fills meanwhile
+            self._report(str(end))  # nobody may ask for hours, and the ring fills meanwhile
         self._finish(end)
 
     def _tell_of_death(self, deaths: int) -> None:
         failure, self._failure = self._failure, None
         path, pid = self._options.path, self._process.pid
+        self.last_death = self._process.end() if failure is None else str(failure)
         if failure is not None:
-            print_report(f"the HDF5 writer could not be started again: {failure}; trying on, the ring keeps the rows")
+            self._report(f"the HDF5 writer could not be started again: {failure}; trying on, the ring keeps the rows")
         else:
-            print_report(
+            self._report(
                 f"the HDF5 writer of {path} (process {pid}) {self._process.end()}; "
                 "the ring keeps the rows, a new one is being started"
             )
@@ -140,12 +175,13 @@ class ProcessService(Service):
         try:
             recover(self.statistics.path or self._options.path)
         except (MulletError, OSError) as error:
-            print_report(f"the journal of {self._options.path} waits for the new writer: {error}")
+            self._report(f"the journal of {self._options.path} waits for the new writer: {error}")
 
     def _take(self, line: bytes) -> None:
         event, number, outcome = decode_event(line)
+        self.heard_at = time.monotonic()
         if event == "report":
-            print_report(str(outcome))
+            self._report(str(outcome))
         elif event == "answer" and not isinstance(outcome, str):
             self._resolve(number, outcome)
         elif event == "failed" and isinstance(outcome, BaseException):

@@ -6,8 +6,9 @@ import itertools
 import queue
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
 from mulletdaq.errors import WriterError
@@ -24,13 +25,27 @@ def print_report(message: str) -> None:
 class Service(ABC):
     """A running writer: answers requests, tells its counts.
 
+    Parameters
+    ----------
+    report
+        Takes each problem, on one line; called from any thread.
+
     Notes
     -----
     Safe for use by several threads.
     """
 
-    def __init__(self) -> None:
+    restarts = 0
+    """How often a process that died was replaced."""
+
+    last_death = ""
+    """How the last of them ended, in words."""
+
+    def __init__(self, report: Callable[[str], None] = print_report) -> None:
+        self._report = report
         self.statistics = WriterStatistics()
+        self.heard_at = time.monotonic()
+        """When it said something last, on the monotonic clock."""
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[WriterStatistics]] = {}
@@ -46,6 +61,15 @@ class Service(ABC):
     def pid(self) -> int | None:
         """The process it runs in."""
 
+    @property
+    def restarting(self) -> bool:
+        """Whether one that died is being replaced."""
+        return False
+
+    def kill(self) -> None:
+        """Kill a process that does nothing any more; another one takes its place."""
+        raise WriterError("a writer in a thread cannot be killed")
+
     @abstractmethod
     def join(self) -> None:
         """Let go of a writer that was told to stop, and wait for its end unless it did not answer in time."""
@@ -54,7 +78,7 @@ class Service(ABC):
     def _send(self, request: Request) -> None: ...
 
     def request(self, kind: str, rows: Mapping[str, int], timeout_s: float | None = None) -> WriterStatistics:
-        """Have the writer drain to ``rows``, and end if ``kind`` is ``stop``.
+        """Have the writer drain to ``rows``, and then end or rotate if ``kind`` is ``stop`` or ``rotate``.
 
         Raises
         ------
@@ -108,6 +132,7 @@ class Service(ABC):
     def _learn(self, statistics: WriterStatistics) -> None:
         """Take the newest counts."""
         self.statistics = statistics
+        self.heard_at = time.monotonic()
 
     def _finish(self, end: WriterError) -> None:
         with self._lock:
@@ -139,8 +164,8 @@ class ThreadService(Service):
         What kept the engine from opening file or rings.
     """
 
-    def __init__(self, options: EngineOptions) -> None:
-        super().__init__()
+    def __init__(self, options: EngineOptions, report: Callable[[str], None] = print_report) -> None:
+        super().__init__(report)
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._ready: Future[WriterStatistics] = Future()
         self._failed = False
@@ -176,11 +201,11 @@ class ThreadService(Service):
 
     def publish(self, statistics: WriterStatistics) -> None:
         """See :class:`~mulletdaq.hdf5.messages.Link`."""
-        self.statistics = statistics
+        self._learn(statistics)
 
     def report(self, message: str) -> None:
         """See :class:`~mulletdaq.hdf5.messages.Link`."""
-        print_report(message)
+        self._report(message)
 
     @property
     def abandoned(self) -> bool:

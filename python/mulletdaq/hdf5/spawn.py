@@ -9,8 +9,10 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from mulletdaq.hdf5.options import EngineOptions
 from mulletdaq.hdf5.process import encode_options
@@ -28,7 +30,7 @@ class WriterProcess:
 
     def __init__(self, options: EngineOptions) -> None:
         self._lock = threading.Lock()
-        self._process = _spawn()
+        self._process = start_module("mulletdaq.hdf5.process")
         self.send(encode_options(options))
 
     @property
@@ -77,26 +79,54 @@ class WriterProcess:
         with suppress(ProcessLookupError):
             self._process.terminate()
 
+    def kill(self) -> None:
+        """End it as it is."""
+        self._process.kill()
+
+    @property
+    def ran_ns(self) -> int:
+        """CPU time that it has used, in nanoseconds: as long as it grows, it does something."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return time.monotonic_ns()  # it is dead, or nobody counts here: never judged by it
+
     def wait(self) -> None:
         """Give it time to end."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_EXIT_TIMEOUT_S)
 
 
-def _spawn() -> subprocess.Popen[bytes]:
-    # Ctrl-C reaches the child too, even before it can ignore it: it begins with the signal blocked.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+def start_module(module: str) -> subprocess.Popen[bytes]:
+    """A process of this interpreter that runs a module, spoken to over unbuffered pipes."""
+    with interrupts_blocked():
         return subprocess.Popen(
-            # -P: what lies in the working directory is imported only where it is here
-            [sys.executable, "-P", "-m", "mulletdaq.hdf5.process"],
+            module_command(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_extra_paths())},
+            env=module_environment(),
         )
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Ctrl-C reaches a child too, even before it can ignore it: started herein, it begins with the signal blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def module_command(module: str) -> list[str]:
+    """What runs a module in this interpreter; of the working directory it imports only what is imported here."""
+    return [sys.executable, "-P", "-m", module]
+
+
+def module_environment() -> dict[str, str]:
+    """This process's environment, with its places to find modules."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(_extra_paths())}
 
 
 def _extra_paths() -> list[str]:
@@ -106,4 +136,4 @@ def _extra_paths() -> list[str]:
     return [os.path.abspath(path) for path in sys.path if path not in own and not path.endswith(".zip")]
 
 
-__all__ = ["WriterProcess"]
+__all__ = ["WriterProcess", "interrupts_blocked", "module_command", "module_environment", "start_module"]

@@ -55,6 +55,10 @@ class WriterStatistics:
         waited, and the journal's size.
     apply_error
         Why commits cannot be brought from the journal into the file; empty when they can.
+    trouble
+        Why nothing can be committed now, or nothing more of a stream; empty when all is well.
+    paused
+        Whether that is for lack of room on the disk: commits wait, rows stay in the ring, and it resumes by itself.
     last_note
         Number of the owner's last note that is in the file.
     streams
@@ -75,6 +79,8 @@ class WriterStatistics:
     apply_lag_s: float = 0.0
     journal_bytes: int = 0
     apply_error: str = ""
+    trouble: str = ""
+    paused: bool = False
     last_note: int = 0
     streams: Mapping[str, StreamStatistics] = field(default_factory=dict)
 

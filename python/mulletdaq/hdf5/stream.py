@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 from mulletdaq.errors import FrameCorruptError, RingError, RingReplacedError, SinkLockedError
 from mulletdaq.hdf5.batch_table import BatchTable
+from mulletdaq.hdf5.beginning import first_cursor
 from mulletdaq.hdf5.chain import Earlier
 from mulletdaq.hdf5.columns import Column, columns_of
 from mulletdaq.hdf5.continuous import ContinuousLayout, begin_data
 from mulletdaq.hdf5.layouts import Batch, BatchLayout, Layout, check_place
 from mulletdaq.hdf5.ledger import Losses, Run, begin_run, data_path, find_run, next_run_number
-from mulletdaq.hdf5.options import Filters
+from mulletdaq.hdf5.options import Filters, RingAddress
 from mulletdaq.hdf5.statistics import StreamStatistics
-from mulletdaq.ring import Cursor, Loss, RingBuffer
+from mulletdaq.ring import Loss, RingBuffer
 
 MAX_BATCH_BYTES = 64 << 20
 """A larger backlog is written in several batches, so that memory stays bounded."""
@@ -32,8 +33,8 @@ class Stream:
     ----------
     name
         Name in the file; empty for a file's only stream.
-    ring_path, stream_id
-        The ring, opened here, and the id it must have.
+    address
+        The ring, opened here, the id it must have, and where a new run begins.
     layout
         Of a new run; one that was begun goes on as it is.
 
@@ -43,16 +44,17 @@ class Stream:
         If another ring lies at the path.
     """
 
-    def __init__(self, name: str, ring_path: str, stream_id: int, layout: str = "batches") -> None:
+    def __init__(self, name: str, address: RingAddress, layout: str = "batches") -> None:
         self.name = name
+        self._address = address
         self._continuous = layout == "continuous"
         self._backlog_rows = 0
         self.failure: Exception | None = None
         self.holds_back = False
-        self.ring = RingBuffer.open(ring_path)
-        if self.ring.stream_id != stream_id:
+        self.ring = RingBuffer.open(address.path)
+        if self.ring.stream_id != address.stream_id:
             self.ring.close()
-            raise RingReplacedError(f"{ring_path} was made anew since; make a new HDF5Writer for it")
+            raise RingReplacedError(f"{address.path} was made anew since; make a new HDF5Writer for it")
         self.earlier = Earlier()
         self._run: Run | None = None
         self._layout: Layout | None = None
@@ -74,11 +76,11 @@ class Stream:
         self.bind(file, losses, table)
         run = self._run or self.earlier.run
         if run is not None:
-            self._cursor = self._make_cursor(run.ring_position, run.next_row, run.ring_sequence)
-        elif self.ring.read_tail == 0:
-            self._cursor = self._make_cursor(0, 0, 0)  # what was overwritten before is lost to this file too
+            self._cursor = self.ring.cursor(
+                run.ring_position, start_row=run.next_row, start_sequence=run.ring_sequence, verify=True
+            )
         else:
-            self._cursor = self._make_cursor("oldest")
+            self._cursor = first_cursor(self.ring, self._address)
         self._row = self._cursor.row
         self._start = (self._row, self._cursor.position, self._cursor.sequence)
         with suppress(RingError):  # the first read tells what is wrong
@@ -109,11 +111,6 @@ class Stream:
 
     def _columns(self, *, growing: bool) -> list[Column] | None:
         return columns_of(self.ring.schema, growing=growing) if self.ring.content == "arrow" else None
-
-    def _make_cursor(
-        self, start: Literal["oldest"] | int, row: int | None = None, sequence: int | None = None
-    ) -> Cursor:
-        return self.ring.cursor(start, start_row=row, start_sequence=sequence, verify=True)
 
     def _learn_content(self) -> bool:
         """Whether the ring holds anything that can be stored; UnsupportedTypeError or SchemaError if it cannot."""
@@ -315,7 +312,7 @@ class Stream:
 
     def _take_sink(self) -> None:
         """Become the ring's persisting sink if nobody else is: a writer that is just ending may let go later."""
-        if self._sink is None:
+        if self._sink is None and self._address.persist:
             try:
                 self._sink = self.ring.sink()
             except SinkLockedError:

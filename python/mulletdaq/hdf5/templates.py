@@ -7,21 +7,23 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from string import Formatter
 
-_FIELDS = ("start", "stream", "index")
+_FIELDS = ("start", "stream", "name", "index")
 _LAST_INDEX = 10_000_000
 
 
-def fill(template: str, *, start: datetime | None = None, stream: str | None = None) -> str:
-    """Fill in ``{start:%Y…}`` (UTC) and ``{stream}``; ``{index}`` and doubled braces stay for :func:`at`.
+def fill(template: str, *, start: datetime | None = None, stream: str | None = None, name: str | None = None) -> str:
+    """Fill in ``{start:%Y…}`` (UTC), ``{stream}`` and ``{name}``; ``{index}`` and doubled braces stay for :func:`at`.
 
     Parameters
     ----------
     template
-        Text in which ``{start}``, ``{stream}`` and ``{index}`` may stand, each with a format.
+        Text in which ``{start}``, ``{stream}``, ``{name}`` and ``{index}`` may stand, each with a format.
     start
         The present time when None.
     stream
         Name of the stream; the field is refused when None.
+    name
+        Name of a recording; the field is refused when None.
 
     Raises
     ------
@@ -29,7 +31,8 @@ def fill(template: str, *, start: datetime | None = None, stream: str | None = N
         If there is another field, a value would add a folder or lead upwards, or the text names no file.
     """
     start = start or datetime.now(UTC)
-    values: dict[str, object] = {"start": start} | ({} if stream is None else {"stream": stream})
+    given = {"start": start, "stream": stream, "name": name}
+    values = {field: value for field, value in given.items() if value is not None}
     done = []
     for literal, field, spec, conversion in _parsed(template):
         done.append(escaped(literal))
@@ -42,7 +45,7 @@ def fill(template: str, *, start: datetime | None = None, stream: str | None = N
         elif field in values:
             done.append(escaped(_plain(template, field, format(values[field], spec))))
         else:
-            raise ValueError(f"{template}: {{{field}}} has no value here, there is no stream of that name")
+            raise ValueError(f"{template}: {{{field}}} has no value here, there is no single {field} to name it after")
     filled = "".join(done)
     if not os.path.basename(filled) or "\0" in filled:
         raise ValueError(f"{template!r} does not name a file")

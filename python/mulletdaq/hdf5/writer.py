@@ -6,17 +6,17 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
 from mulletdaq.errors import RingError, WriterError
+from mulletdaq.hdf5.addresses import Start, address_of, check_names, check_schemas_of, stream_of
 from mulletdaq.hdf5.attributes import plain_metadata
 from mulletdaq.hdf5.messages import Note
-from mulletdaq.hdf5.naming import check_stream_name
-from mulletdaq.hdf5.options import EngineOptions, RingAddress, Rotation
-from mulletdaq.hdf5.service import Service, ThreadService
+from mulletdaq.hdf5.options import EngineOptions, Rotation
+from mulletdaq.hdf5.service import Service, ThreadService, print_report
 from mulletdaq.hdf5.statistics import WriterStatistics
 from mulletdaq.hdf5.templates import at, fill
 from mulletdaq.ring import RingBuffer
@@ -69,6 +69,24 @@ class HDF5Writer:
         Path of the first file, if ``path`` names only those that follow.
     creator
         Text of a new file's ``creator`` attribute, ``mulletdaq`` and its version by default.
+    start
+        Where a ring that is not in the file yet begins: ``"oldest"``, ``"latest"`` (what is written from now on), a
+        row, or these by stream. None: from its first row, what is gone counted as lost. A row that is gone gives the
+        oldest that is there.
+    since_ns
+        Instead, ns since the Unix epoch: at the first row with such a timestamp or a later one, for stamps that grow.
+    persist
+        Whether to be the rings' persisting sink, whom producers with ``on_full="block"`` wait for, or of which streams.
+        Of several writers on one ring one should be.
+    reserve_mb
+        Room on the disk, in 1,048,576 bytes, that is left to others: with less, writing pauses, and resumes by itself.
+        Only :meth:`stop` uses it up. With 0 writing goes on until the disk is full.
+    start_patience_s
+        Kill a writer's process that does nothing at all for so long before it is ready; None: wait for ever.
+    check_schemas
+        Look here at whether the rings can be stored, which loads pyarrow; the writer itself does in any case.
+    report
+        Takes problems, one line each, from any thread; by default they go to stderr.
 
     Raises
     ------
@@ -105,18 +123,32 @@ class HDF5Writer:
         rotate_s: float | None = None,
         first_path: str | os.PathLike[str] | None = None,
         creator: str | None = None,
+        start: Start | Mapping[str, Start] = None,
+        since_ns: int | None = None,
+        persist: bool | Collection[str] = True,
+        reserve_mb: float = 0,
+        start_patience_s: float | None = None,
+        check_schemas: bool = True,
+        report: Callable[[str], None] = print_report,
     ) -> None:
         if run_in not in ("process", "thread"):
             raise ValueError(f"run_in={run_in!r} is not known; choose 'process' or 'thread'")
         self._rings = dict(ring) if isinstance(ring, Mapping) else {"": ring}
-        _check_streams(self._rings, named=isinstance(ring, Mapping))
-        template = fill(os.path.abspath(os.fspath(path)), stream=_stream_of(self._rings))
+        check_names(self._rings, named=isinstance(ring, Mapping))
+        if check_schemas:
+            check_schemas_of(self._rings)
+        persisted = persist if isinstance(persist, Collection) else self._rings if persist else ()
+        starts = start if isinstance(start, Mapping) else dict.fromkeys(self._rings, start)
+        template = fill(os.path.abspath(os.fspath(path)), stream=stream_of(self._rings))
         self.path = at(template, 1) if first_path is None else os.path.abspath(os.fspath(first_path))
         self._options = EngineOptions(
             path=self.path,
             template=template,
             rotation=Rotation(rotate_rows, rotate_mb, rotate_s),
-            rings={name: RingAddress(os.path.abspath(one.path), one.stream_id) for name, one in self._rings.items()},
+            rings={
+                name: address_of(one, starts.get(name), since_ns, name in persisted)
+                for name, one in self._rings.items()
+            },
             flush_interval_s=flush_interval_s,
             layout=layout,
             compression=compression,
@@ -127,7 +159,10 @@ class HDF5Writer:
             poll_interval_s=poll_interval_s,
             journal_limit_bytes=int(journal_limit_mb * (1 << 20)),
             drain_timeout_s=drain_timeout_s,
+            reserve_bytes=int(reserve_mb * (1 << 20)),
+            start_patience_s=start_patience_s,
         )
+        self._report = report
         self._run_in = run_in
         self._drain_timeout_s = drain_timeout_s
         self._lock = threading.RLock()
@@ -204,6 +239,24 @@ class HDF5Writer:
             self._stopped = True
             return self._latest
 
+    def rotate(self) -> str:
+        """Bring everything written before this call into the file, and go on in another one.
+
+        Returns
+        -------
+        str
+            The file that is written from here on; the same as before, if that has no rows yet.
+
+        Raises
+        ------
+        FileWriteError, WriterError, RingError, SchemaError
+            As :meth:`flush`, or if no other file can be begun.
+        """
+        service = self._service
+        if service is None:
+            raise WriterError(f"the writer of {self.path} is not started; start it first")
+        return service.request("rotate", self._heads(), self._drain_timeout_s).path
+
     def annotate(self, text: str, timestamp_ns: int, rows: Mapping[str, int]) -> None:
         """Store a note with its time and each stream's row; it is in the file after the next commit.
 
@@ -258,13 +311,49 @@ class HDF5Writer:
         service = self._service
         return None if service is None else service.pid
 
+    @property
+    def restarting(self) -> bool:
+        """Whether its process died, and the next one is not ready yet."""
+        service = self._service
+        return service is not None and service.restarting
+
+    @property
+    def restarts(self) -> int:
+        """How often its process died and was replaced."""
+        service = self._service
+        return 0 if service is None else service.restarts
+
+    @property
+    def last_death(self) -> str:
+        """How the last of these ended, in words; empty if none did."""
+        service = self._service
+        return "" if service is None else service.last_death
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago it last said anything: at most some seconds ago, unless it hangs, or waits for a slow disk."""
+        service = self._service
+        return 0.0 if service is None else time.monotonic() - service.heard_at
+
+    def kill(self) -> None:
+        """Kill a process that does nothing any more; another one takes its place, and nothing is lost or doubled.
+
+        Raises
+        ------
+        WriterError
+            If it runs in a thread.
+        """
+        service = self._service
+        if service is not None:
+            service.kill()
+
     def _make_service(self) -> Service:
-        make: Callable[[EngineOptions], Service] = ThreadService
+        make: Callable[[EngineOptions, Callable[[str], None]], Service] = ThreadService
         if self._run_in == "process":
             from mulletdaq.hdf5.remote import ProcessService
 
             make = ProcessService
-        return make(self._options)
+        return make(self._options, self._report)
 
     def _heads(self) -> dict[str, int]:
         heads = {}
@@ -286,25 +375,6 @@ class HDF5Writer:
         finally:
             engine.close(ended=ended and drained)
         return self._latest
-
-
-def _stream_of(rings: Mapping[str, RingBuffer]) -> str | None:
-    """What ``{stream}`` stands for: the only stream's name, or that of a bare ring's file."""
-    if len(rings) != 1:
-        return None
-    [(name, ring)] = rings.items()
-    return name or os.path.basename(ring.path).removesuffix(".ring")
-
-
-def _check_streams(rings: Mapping[str, RingBuffer], *, named: bool) -> None:
-    """Refuse what cannot be stored where the writer is made, not where it runs."""
-    from mulletdaq.hdf5.columns import columns_of
-
-    for name, ring in rings.items():
-        if named:
-            check_stream_name(name)
-        if ring.content == "arrow":
-            columns_of(ring.schema)
 
 
 def _next_row(statistics: WriterStatistics, stream: str) -> int:

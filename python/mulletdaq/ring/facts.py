@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mulletdaq.ring.statistics import Content, content_of
+from mulletdaq.ring.type_names import type_text
 
 if TYPE_CHECKING:
     from mulletdaq._core import Ring
@@ -53,6 +54,11 @@ class RingFacts:
     def created_ns(self) -> int:
         """Creation time, ns since the Unix epoch."""
         return self._native.created_ns
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Name and type of each column of an Arrow ring, as text, known without pyarrow; empty while there is none."""
+        return [(name, type_text(code)) for name, code, _ in self._native.columns()]
 
     @property
     def write_head(self) -> int:

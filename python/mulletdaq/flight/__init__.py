@@ -1,0 +1,1 @@
+"""Arrow Flight: streams and recordings for programs on other computers."""

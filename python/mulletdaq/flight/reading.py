@@ -1,0 +1,169 @@
+"""Rows from a daemon, one batch after the other, with what was lost between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mulletdaq.extras import needs_extra
+from mulletdaq.flight.connection import Wire, tries
+from mulletdaq.flight.messages import encode
+from mulletdaq.flight.refusals import raised_as_ours
+from mulletdaq.flight.tickets import BatchFacts, RecordedTicket, StreamTicket
+
+with needs_extra("flight"):
+    import msgspec
+    import pyarrow as pa
+    from pyarrow import flight
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from mulletdaq.errors import ConnectionLostError
+
+_HEARTBEAT_S = 5.0
+
+
+@dataclass(frozen=True)
+class RemoteBatch:
+    """Some rows that follow one another.
+
+    Attributes
+    ----------
+    batch
+        The rows; none where only a loss is to be told.
+    first_row
+        Absolute index of the first one.
+    lost_rows
+        Rows between the batch before and this one, which nobody can have any more.
+    """
+
+    batch: pa.RecordBatch
+    first_row: int
+    lost_rows: int
+
+
+class _Batches:
+    """An iterator of batches over one call."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._reader: Any = None
+        self._gives_all = False
+        self.lost_rows = 0
+        """Rows lost so far."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns; connects if need be."""
+        with raised_as_ours(self._wire.address):
+            return self._begun().schema
+
+    def _begun(self) -> Any:
+        if self._reader is None:
+            self._reader = self._wire.client.do_get(
+                flight.Ticket(encode(self._ticket())), self._wire.options(limited=False)
+            )
+        return self._reader
+
+    def _ticket(self) -> StreamTicket | RecordedTicket:
+        raise NotImplementedError
+
+    def _next(self) -> RemoteBatch | None:
+        """What comes next; None at the end."""
+        with raised_as_ours(self._wire.address):
+            try:
+                chunk = self._begun().read_chunk()
+            except StopIteration:
+                return None
+            facts = msgspec.json.decode(chunk.app_metadata.to_pybytes(), type=BatchFacts)
+        self._take(facts, chunk.data.num_rows)
+        return RemoteBatch(chunk.data, facts.first_row, facts.lost_rows)
+
+    def _take(self, facts: BatchFacts, rows: int) -> None:
+        self.lost_rows += facts.lost_rows
+
+    def __iter__(self) -> Iterator[RemoteBatch]:
+        while (found := self._next()) is not None:
+            if found.batch.num_rows or found.lost_rows or self._gives_all:
+                yield found
+
+    def table(self) -> pa.Table:
+        """All the rows as one table."""
+        with self:
+            batches = [found.batch for found in self]
+            return pa.Table.from_batches(batches, schema=self.schema)
+
+    def close(self) -> None:
+        """Tell the daemon that no more is wanted. Closing twice is fine."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class RemoteRows(_Batches):
+    """A stream's rows, made by :meth:`Connection.read`: iterate over it.
+
+    A connection that breaks is made again, and the rows go on where they were. If the ring no longer has them all by
+    then, the next batch says how many are lost. For one thread.
+
+    Attributes
+    ----------
+    next_row
+        Absolute index of the row that comes next; None before the first batch.
+    reconnections
+        How often the connection was made again.
+    """
+
+    def __init__(self, wire: Wire, ticket: StreamTicket, heartbeat_s: float | None, patience_s: float) -> None:
+        super().__init__(wire)
+        self._wanted = ticket
+        self._heartbeat_s = heartbeat_s or _HEARTBEAT_S
+        self._gives_all = heartbeat_s is not None
+        self._patience_s = patience_s
+        self._stream_id: str | None = None
+        self.next_row: int | None = None
+        self.reconnections = 0
+
+    def _ticket(self) -> StreamTicket:
+        ticket = msgspec.structs.replace(
+            self._wanted, heartbeat_s=self._heartbeat_s if self._wanted.follow else None, stream_id=self._stream_id
+        )
+        return ticket if self.next_row is None else msgspec.structs.replace(ticket, start=self.next_row)
+
+    def _take(self, facts: BatchFacts, rows: int) -> None:
+        super()._take(facts, rows)
+        self._stream_id = facts.stream_id
+        self.next_row = facts.first_row + rows
+
+    def _next(self) -> RemoteBatch | None:
+        patience_s = 0.0 if self._stream_id is None else self._patience_s
+        return tries(patience_s, super()._next, self._reconnect)
+
+    def _reconnect(self, _: ConnectionLostError) -> None:
+        self._reader = None
+        self.reconnections += 1
+
+
+class RecordedBatches(_Batches):
+    """Rows of a file, made by :meth:`Connection.read_file`: iterate over it, or take them all with ``table()``."""
+
+    def __init__(self, wire: Wire, ticket: RecordedTicket) -> None:
+        super().__init__(wire)
+        self._wanted = ticket
+
+    def _ticket(self) -> RecordedTicket:
+        return self._wanted
+
+
+__all__ = ["RecordedBatches", "RemoteBatch", "RemoteRows"]

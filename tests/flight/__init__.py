@@ -1,0 +1,1 @@
+"""The Flight service, by stock clients."""

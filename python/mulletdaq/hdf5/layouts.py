@@ -24,6 +24,8 @@ with needs_extra("hdf5"):
     import h5py
     import numpy as np
 
+_NEWEST = 64
+
 
 @dataclass
 class Batch:
@@ -173,18 +175,22 @@ def _message_parts(pieces: Sequence[tuple[int, bytes]]) -> list[Part]:
 
 
 def _last_number(group: Any) -> int:
-    """The number of the newest batch, found from the end: a long run has 100,000 of them."""
-    newest = [0]
+    """The number of the newest batch, found from the end: a long run has 100,000 of them.
 
-    def look(name: bytes) -> bool | None:
+    In the index's own order: to go through it backwards HDF5 first makes a list of everything, in 0.3 s.
+    """
+    numbers = [0]
+
+    def look(name: bytes) -> None:
         text = name.decode("utf-8", "replace")
-        if not is_batch_name(text):
-            return None
-        newest[0] = int(text.removeprefix(BATCH_PREFIX))
-        return True  # enough
+        if is_batch_name(text):
+            numbers.append(int(text.removeprefix(BATCH_PREFIX)))
 
-    group.id.links.iterate(look, idx_type=h5py.h5.INDEX_CRT_ORDER, order=h5py.h5.ITER_DEC)
-    return newest[0]
+    for first in (max(0, len(group) - _NEWEST), 0):
+        group.id.links.iterate(look, idx_type=h5py.h5.INDEX_CRT_ORDER, order=h5py.h5.ITER_NATIVE, idx=first)
+        if len(numbers) > 1 and batch_name(max(numbers) + 1) not in group:
+            break
+    return max(numbers)
 
 
 def plot_of(columns: list[Column] | None) -> dict[str, str | list[str]]:

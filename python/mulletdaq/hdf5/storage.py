@@ -37,6 +37,9 @@ LIBVER = ("earliest", "v108")
 HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError)
 """What h5py raises when the library fails; which of them depends on the depth at which it did."""
 
+_METADATA_CACHE_BYTES = 256 << 10
+_METADATA_CACHE_ACCESSES = 5000
+
 _MISSING_FILTER = ("can't open directory", "required filter")
 """HDF5's words when it has looked for a filter in vain: in a folder of plugins that is not there, or altogether."""
 
@@ -204,6 +207,7 @@ class Storage:
         with undisturbed():
             if self._journal.created:
                 self.file = h5py.File(self._journal, "w", libver=LIBVER)
+                _keep_little_metadata(self.file)
                 _make_skeleton(self.file, self._creator, self._metadata)
                 self._journal.commit()
                 self._begun_ns = get_integer(self.file, "start_ns")
@@ -212,6 +216,7 @@ class Storage:
             if self._journal.read(len(SIGNATURE)) != SIGNATURE:
                 raise FileFormatError(f"{self.path} is not an HDF5 file; choose another path")
             self.file = h5py.File(self._journal, "r+", libver=LIBVER)
+            _keep_little_metadata(self.file)
             check_ours(self.file, self.path)
             self._begun_ns = get_integer(self.file, "start_ns")
 
@@ -296,6 +301,19 @@ def one_line(error: BaseException) -> str:
     if any(words in text for words in _MISSING_FILTER):
         text += "; if it is Zstandard's filter that is missing, pip install 'mulletdaq[zstd]' brings it"
     return text
+
+
+def _keep_little_metadata(file: Any) -> None:
+    """Have HDF5's cache of metadata begin small, and judge soon whether it is too small.
+
+    A flush looks at all that is in it, changed or not: with what batches leave behind in HDF5's usual 2 MiB that takes
+    2 ms a commit, with this 0.7 ms. Where hundreds of datasets grow, it takes the room they need within a few commits.
+    """
+    config = file.id.get_mdc_config()
+    config.set_initial_size = True
+    config.initial_size = config.min_size = _METADATA_CACHE_BYTES
+    config.epoch_length = _METADATA_CACHE_ACCESSES
+    file.id.set_mdc_config(config)
 
 
 def _make_skeleton(file: Any, creator: str, metadata: Mapping[str, Any]) -> None:

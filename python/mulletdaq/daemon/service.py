@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -55,6 +57,29 @@ class FlightService:
         host = self._config.daemon.host
         scheme = "grpc" if self._config.daemon.tls_certificate_file is None else "grpc+tls"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    async def check_address(self) -> None:
+        """See whether it can listen, before anything is begun.
+
+        Raises
+        ------
+        DaemonError
+            If somebody else listens there, or it is no address of this computer.
+        """
+        host, port = self._config.daemon.host.strip("[]"), self.port
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            family, kind, protocol, _, address = found[0]
+            with socket.socket(family, kind, protocol) as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(address)
+        except OSError as error:
+            what, advice = error.strerror or str(error), "choose a host that is one of this computer's addresses"
+            if error.errno == errno.EADDRINUSE:
+                what, advice = "somebody listens there already", "stop that program, or choose another port with --port"
+            elif error.errno == errno.EACCES:
+                advice = "choose a port from 1024 on with --port"
+            raise DaemonError(f"cannot listen at {host}:{port}: {what}; {advice}") from None
 
     async def start(self) -> None:
         """Start it, and wait until it listens.

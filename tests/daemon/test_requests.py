@@ -317,3 +317,39 @@ def test_an_output_that_is_still_to_start_is_started_for_the_last_rows(tmp_path:
 
     go(test, tmp_path)
     np.testing.assert_array_equal(stored(tmp_path / "a.h5"), np.arange(20))
+
+
+def test_a_ring_that_fills_is_told_at_three_quarters_and_is_grave_at_nine_tenths(tmp_path: Path) -> None:
+    """Nothing is written for lack of room on the disk."""
+    text = """
+[daemon]
+flight = false
+disk_reserve_mb = 1_000_000_000
+[streams.a]
+ring_mb = 1
+outputs = [{ path = "a.h5" }]
+"""
+
+    async def test(daemon: Daemon) -> None:
+        stream = daemon.streams["a"]
+
+        def levels() -> list[str]:
+            lines = daemon._log._output.getvalue().splitlines()  # type: ignore[attr-defined]
+            return [line.split()[1] for line in lines if "the ring of stream a is" in line and "over after" not in line]
+
+        with attach("a") as ring, ring.producer({"value": ""}) as producer:
+            while stream.fill < 0.65:
+                producer.append_block(np.zeros(100))
+            looked_at = stream.looked_at
+            await until(lambda: stream.looked_at > looked_at)
+            assert levels() == []
+            while stream.fill < 0.75:
+                producer.append_block(np.zeros(100))
+            await until(lambda: levels() == ["warning:"])
+            assert "ring_fill" in [reason.code for reason in daemon.health().reasons]
+            while stream.fill < 0.93:
+                producer.append_block(np.zeros(100))
+            await until(lambda: levels() == ["warning:", "error:"])
+
+    go(test, tmp_path, text)
+    assert verify(tmp_path / "a.h5").ok

@@ -404,3 +404,48 @@ def test_recordings_that_came_and_went_leave_nothing_open(mullet: Mullet) -> Non
         record(2, 12)
         assert open_files(process.pid) <= before
     end(mullet, process)
+
+
+# ---- on this computer
+
+
+def test_rings_are_the_users_own_and_files_are_as_the_umask_has_it(
+    mullet: Mullet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MULLET_RING_DIR", str(tmp_path / "new" / "rings"))
+    before = os.umask(0o027)
+    try:
+        process, address = configured(mullet)
+    finally:
+        os.umask(before)
+    with mulletdaq.connect(address) as daemon, daemon.upload(STREAM, SCHEMA) as upload:
+        upload.write(rows(0, 10))
+        daemon.start_recording("shot", path="shot.h5")
+        wait_until(lambda: (tmp_path / "new" / "rings" / "daemon.json").exists())
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new" / "rings").iterdir()}
+        assert set(modes) >= {f"{STREAM}.ring", f"{STREAM}.ring.uploads", "daemon.lock", "daemon.json"}
+        assert set(modes.values()) == {0o600}, modes
+        assert (tmp_path / "new" / "rings").stat().st_mode & 0o777 == 0o700
+    for name in ("out.h5", "shot.h5"):
+        assert (mullet.folder / name).stat().st_mode & 0o777 == 0o640
+    end(mullet, process)
+
+
+def test_commands_that_look_at_a_daemon(mullet: Mullet) -> None:
+    process, address = configured(mullet)
+    with mulletdaq.connect(address) as daemon, daemon.upload(STREAM, SCHEMA) as upload:
+        upload.write(rows(0, 10))
+        upload.flush()
+        lines = mullet("tail", f"{address}/{STREAM}", "-n", "3", "--no-follow").stdout.splitlines()
+        assert [line.split()[-1] for line in lines[1:]] == ["3.5", "4", "4.5"]
+        wait_until(lambda: "10" in mullet("status", address).stdout.split())
+        watching = mullet.start("status", "--watch", address)
+        assert watching.stdout is not None
+        seen = ""
+        while STREAM not in seen or str(mullet.folder) not in seen:
+            line = watching.stdout.readline()
+            assert line, mullet.finish(watching).stderr
+            seen += line
+        watching.terminate()
+        mullet.finish(watching)
+    end(mullet, process)

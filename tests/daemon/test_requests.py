@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import math
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -353,3 +354,33 @@ outputs = [{ path = "a.h5" }]
 
     go(test, tmp_path, text)
     assert verify(tmp_path / "a.h5").ok
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("192.0.2.1", "one of this computer's addresses"),
+        ("no-such-computer.invalid", "one of this computer's addresses"),
+        ("127.0.0.1", "somebody listens there already; stop that program, or choose another port"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_told_at_once(tmp_path: Path, host: str, message: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        text = f'[daemon]\nhost = "{host}"\nport = {port}\ninsecure = true\n[streams.a]\n'
+        with pytest.raises(errors.DaemonError, match=f"cannot listen at {host}:{port}: .*{message}"):
+            go(nothing, tmp_path, text)
+    assert not list(tmp_path.rglob("*.h5"))
+    assert [path.name for path in ring_directory().iterdir()] == ["daemon.lock"]
+
+
+async def nothing(daemon: Daemon) -> None:
+    """It must not come so far."""
+    raise AssertionError
+
+
+def test_a_name_with_an_address_that_can_be_had_is_one_to_listen_at(tmp_path: Path) -> None:
+    async def test(daemon: Daemon) -> None:
+        assert daemon.address.startswith("grpc://localhost:")
+
+    go(test, tmp_path, '[daemon]\nhost = "localhost"\nport = 0\n[streams.a]\n')

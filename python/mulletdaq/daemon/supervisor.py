@@ -186,7 +186,8 @@ class Daemon:
         for output in outputs:
             output.look()
             if output.hangs_s > stall_timeout_s:
-                self._log.say("error", "writer_killed", f"the writer of recording {output.name} hangs, and is replaced")
+                words = f"the writer of recording {output.name} hangs, and is replaced"
+                self._log.repeated("error", "writer_killed", output.name, words)
                 output.writer.kill()
         for child in self.children:
             look_at_child(child, self.streams, stall_timeout_s)

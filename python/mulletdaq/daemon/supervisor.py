@@ -242,10 +242,7 @@ class Daemon:
         await asyncio.gather(*(child.stop() for child in self._sources))
         if self._service is not None:
             await self._service.stop()
-        problems = await self.recordings.end()
-        for problem in problems:
-            self._log.say("error", "not_saved", problem)
-        return not problems
+        return await self.recordings.end()
 
     def _rings_stay(self) -> bool:
         return any(os.path.exists(stream.ring.path) for stream in self.streams.values())

@@ -185,6 +185,7 @@ def test_an_output_that_is_no_file_of_ours_is_refused(start: Start, tmp_path: Pa
     daemon = start(wait=False)
     assert daemon.process.wait() == 1
     assert "not an HDF5 file" in daemon.wait_for("start_failed")["message"]
+    assert not daemon.said("not_saved"), "that was said already"
     assert (tmp_path / "data.h5").read_bytes() == b"not HDF5" * 1000
 
 
@@ -198,7 +199,8 @@ def test_an_output_that_somebody_holds_is_waited_for(start: Start, tmp_path: Pat
     assert held.stdout is not None and held.stdin is not None
     held.stdout.readline()
     daemon = start()
-    daemon.wait_for("recording_failed")
+    assert "data.h5, not written yet: " in daemon.said("ready")[0]["message"]
+    assert "trying again" in daemon.said("recording_failed")[0]["message"]
     hardware = Hardware(tmp_path, 100, 1000)
     assert hardware.wait() == 0
     held.kill()
@@ -216,7 +218,8 @@ def test_rows_that_no_file_takes_stay_in_the_ring_and_the_end_says_so(start: Sta
         daemon.wait_for("recording_failed")
         assert Hardware(tmp_path, 100, 1000).wait() == 0
         assert daemon.stop() == 1
-        assert "could not start" in daemon.said("not_saved")[0]["message"]
+        [told] = daemon.said("not_saved")
+        assert "data.h5: recording data could not start: " in told["message"]
     (tmp_path / "data.h5").unlink()
     finish(start(), tmp_path / "data.h5", 100)
 

@@ -135,7 +135,11 @@ class Child:
             quick_deaths = 0 if long_life else quick_deaths + 1
             self.last_death = how
             self._log.repeated(
-                "error", "child_died", f"{self.kind} {self.name} {how}", f"{self} {how}", child=self.name
+                "error",
+                "child_died",
+                f"{self.kind} {self.name} {how}",
+                f"{self} {how}; it is started again",
+                child=self.name,
             )
             delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(quick_deaths, 10)) if quick_deaths else 0.0
             with suppress(TimeoutError):

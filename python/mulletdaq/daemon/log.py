@@ -86,7 +86,7 @@ class Log:
         subject
             What makes it the same again; numbers in it are not told apart.
         """
-        subject = _NUMBER.sub("#", subject)
+        subject = _NUMBER.sub("#", subject[:_LONGEST])
         now = time.monotonic()
         with self._lock:
             count, next_at = self._repeats.pop((event, subject), (0, 0.0))

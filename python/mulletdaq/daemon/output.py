@@ -164,12 +164,16 @@ class Output:
                 await self.start()
                 return
             except MulletError as error:
-                self.reason = str(error)
-                words = f"recording {self.name} cannot start: {error}; trying again"
-                self._log.repeated("error", "recording_failed", f"{self.name} {error}", words, recording=self.name)
+                self.tell_why_not(error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay_s)
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+
+    def tell_why_not(self, error: MulletError) -> None:
+        """Log why it did not start; it is tried again."""
+        self.reason = str(error)
+        words = f"recording {self.name} cannot start: {error}; trying again"
+        self._log.repeated("error", "recording_failed", f"{self.name} {error}", words, recording=self.name)
 
     async def stop(self) -> None:
         """Bring everything written so far into the file, and end.

@@ -25,6 +25,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked since before the start
+    # What gRPC logs is for its makers; a client that speaks no TLS would have it talk without end.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     output_fd = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not get between the lines
     owner = Owner(0, output_fd)

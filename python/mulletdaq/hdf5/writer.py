@@ -272,8 +272,11 @@ class HDF5Writer:
         """Counts as of the last commit, and the present lag; never waits for the writer."""
         service = self._service
         latest = self._latest if service is None else service.statistics
-        behind = any(row > _next_row(latest, name) for name, row in self._heads().items())
+        heads = self._heads()
+        behind = any(row > _next_row(latest, name) for name, row in heads.items())
         lag_s = (time.time_ns() - latest.persisted_until_ns) / 1e9 if behind and latest.persisted_until_ns else 0.0
+        if len(heads) < len(self._rings):  # of a stream elsewhere the writer knows more
+            lag_s = max(lag_s, latest.lag_s)
         return replace(latest, lag_s=max(lag_s, 0.0))
 
     async def run(self) -> None:

@@ -14,7 +14,7 @@ from mulletdaq.hdf5.journal import JournalStatistics, undisturbed
 from mulletdaq.hdf5.ledger import Annotations, Losses
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions
-from mulletdaq.hdf5.row_source import Trouble
+from mulletdaq.hdf5.row_source import RowSource
 from mulletdaq.hdf5.statistics import WriterStatistics
 from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line, open_output, write_errors
 from mulletdaq.hdf5.stream import Stream, Target
@@ -97,8 +97,8 @@ class Engine:
 
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""
-        streams = self._living_streams() if by_backlog else []
-        return time.monotonic() >= self._next_due or any(stream.source.backlog_due for stream in streams)
+        full = by_backlog and any(source.backlog_due for source in self.sources.values())
+        return full or time.monotonic() >= self._next_due
 
     def commit(self, until: Mapping[str, int] | None = None) -> bool:
         """Bring what the rings hold into the file, all or nothing.
@@ -173,7 +173,7 @@ class Engine:
         tell
             Called after each commit.
         ask
-            Whether sources elsewhere are asked how far they are, and waited for; if not, they end here.
+            Whether sources elsewhere are asked how far they are, and waited for; else they end.
 
         Raises
         ------
@@ -186,11 +186,8 @@ class Engine:
         """
         rows = {**self._heads(ask=ask), **rows}
         deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
-        while (committed := self.commit(rows)) or any(stream.source.owes for stream in self._living_streams()):
-            if committed:
-                tell()
-            else:
-                time.sleep(_OWED_POLL_S)
+        while (committed := self.commit(rows)) or any(source.owes for source in self.sources.values()):
+            tell() if committed else time.sleep(_OWED_POLL_S)
             if time.monotonic() >= deadline:
                 raise WriterError(
                     f"could not bring everything into {self.path} within {timeout_s:g} s; the ring keeps the rest"
@@ -227,9 +224,10 @@ class Engine:
         """Whether a producer of any ring here lives."""
         return any(stream.source.producing for stream in self._living_streams())
 
-    def troubles(self) -> dict[str, Trouble]:
-        """Why no rows come, of each stream of which none do."""
-        return {one.name: trouble for one in self._living_streams() if (trouble := one.source.trouble) is not None}
+    @property
+    def sources(self) -> dict[str, RowSource]:
+        """Where the rows of each stream come from."""
+        return {stream.name: stream.source for stream in self._living_streams()}
 
     def statistics(self) -> WriterStatistics:
         """Counts as of the last commit."""

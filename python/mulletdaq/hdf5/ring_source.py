@@ -77,6 +77,10 @@ class RingSource:
         lost = self._reader.row - row
         return Loss(row, lost, -1, -1, "overwritten", time.time_ns()) if lost > 0 else None
 
+    def take_notes(self) -> list[str]:
+        """Nothing: what happens to a ring is told as an error."""
+        return []
+
     def turn(self) -> bool:
         """A ring stays what it is."""
         return False

@@ -72,6 +72,10 @@ class RowSource(Protocol):
         """Why no rows come, where that lasts."""
         ...
 
+    def take_notes(self) -> list[str]:
+        """What the user should hear of, since the last call, a line each."""
+        ...
+
     # ---- reading
 
     def begin(self, places: Mapping[int, Place]) -> None:

@@ -158,11 +158,17 @@ class LiveRows:
             lost_rows=max(0, first - self._next_row),
             stream_id=self._stream_id,
             newest_row=self._ring.newest_row,
-            ring_fill=min(1.0, max(0, self._ring.write_head - self._reader.position) / self._ring.capacity_bytes),
+            ring_fill=self._fill(),
             losses=self._lost_before(first),
         )
         self._next_row = max(first, self._next_row) + batch.num_rows
         return plain_batch(batch, self._schema), encode(facts)
+
+    def _fill(self) -> float:
+        """Share of the ring that is still to be read."""
+        if not self._reader.lag_rows:
+            return 0.0  # an open frame is as long as the rows that it may get
+        return min(1.0, max(0.0, (self._ring.write_head - self._reader.position) / self._ring.capacity_bytes))
 
     def _lost_before(self, first: int) -> list[LostRows]:
         """What is known of the rows between the batch before and this one."""

@@ -51,20 +51,26 @@ class Recorder:
 
     def __init__(self, folder: Path, address: str) -> None:
         command = [str(Path(sys.executable).parent / "mullet"), "record", address, "-o", "remote.h5"]
-        self.process = subprocess.Popen(
-            [*command, "--interval", "0.1"],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self._log = folder / "recorder.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--interval", "0.1"],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> str:
+        """Its standard error."""
+        return self._log.read_text()
 
     def wait_until_it_records(self) -> bool:
         """Whether it does; it may have met a daemon that was just killed."""
-        assert self.process.stderr is not None
-        return any(line.startswith("recording ") for line in self.process.stderr)
+        eventually(lambda: "recording " in self.said or self.process.poll() is not None, "it begins")
+        return "recording " in self.said
 
     def kill(self, *, group: bool) -> None:
         with suppress(ProcessLookupError):
@@ -72,14 +78,7 @@ class Recorder:
                 os.killpg(self.process.pid, signal.SIGKILL)
             else:
                 self.process.kill()
-        self.end()
-
-    def end(self) -> int:
-        """Its exit code; what it started may live on."""
-        assert self.process.stderr is not None
-        code = self.process.wait(60)
-        self.process.stderr.close()
-        return code
+        self.process.wait()
 
 
 class RemoteStorm:
@@ -121,7 +120,6 @@ class RemoteStorm:
             self._recorders.append(Recorder(self._folder, address))
             if self._recorders[-1].wait_until_it_records():
                 return True
-            self._recorders[-1].end()
             return False
 
         eventually(records, "the same command records")
@@ -169,7 +167,7 @@ class RemoteStorm:
         recorder = self._recorders[-1]
         eventually(self._flight_pid, "the service answers")
         recorder.process.send_signal(signal.SIGINT)
-        assert recorder.end() == 0
+        assert recorder.process.wait(60) == 0, recorder.said
         self.pids.close()
         assert self._daemons[-1].stop() == 0, self._daemons[-1].log
         for name in ("data.h5", "remote.h5"):

@@ -118,9 +118,7 @@ class RemoteStorm:
 
         def records() -> bool:
             self._recorders.append(Recorder(self._folder, address))
-            if self._recorders[-1].wait_until_it_records():
-                return True
-            return False
+            return self._recorders[-1].wait_until_it_records()
 
         eventually(records, "the same command records")
 

@@ -58,8 +58,12 @@ class Cable:
         while not self._closing:
             try:
                 near, _ = self._listener.accept()
+            except OSError:
+                continue
+            try:
                 far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
+                near.close()
                 continue
             with self._lock:
                 self._sockets += [near, far]

@@ -17,6 +17,7 @@ import pytest
 
 import mulletdaq as mullet
 from mulletdaq import errors
+from mulletdaq.flight import remote_source
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
 from tests.hdf5.conftest import batches_of, stored_rows
@@ -370,11 +371,12 @@ def test_a_network_that_is_down_is_told_once_and_ends_nothing(
 
 
 def test_an_end_that_reaches_nobody_says_what_is_missing(
-    record: Record, ring: RingBuffer, path: Path, service: Supervisor
+    record: Record, ring: RingBuffer, path: Path, service: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(remote_source, "_PATIENCE_S", 0.5)
     ring.write_arrow_batch(rows(0, 100))
     with Cable(service.port) as cable:
-        writer = record(cable.address)
+        writer = record(cable.address, run_in="thread")
         eventually(lambda: writer.statistics().rows_persisted == 100, "the first rows are in the file")
     with pytest.raises(errors.WriterError, match="from row 100 on is not in the file.*the same command goes on"):
         writer.stop()

@@ -49,7 +49,7 @@ class RemoteSource:
         self._taken = 0
         self._notes: list[str] = []
         self._aim: tuple[int, int] | None = None
-        self._passed = False
+        self._passed = self._asking = False
         self._asked_at = 0.0
 
     # ---- reading
@@ -132,20 +132,27 @@ class RemoteSource:
     def head(self, *, ask: bool) -> int:
         """All rows: :meth:`limit` knows of which ring they are."""
         self._aim, self._passed, self.kept, self._asked_at = None, False, None, time.monotonic()
-        if not ask:
+        self._asking = ask
+        if ask:
+            self._ask()
+        else:
             self._receiver.stop()
-            return _ALL_ROWS
+        return _ALL_ROWS
+
+    def _ask(self) -> None:
+        """Learn how far the stream is; later, if nobody tells now."""
         try:
             info = self._receiver.ask()
-            self._aim = (int(info.stream_id, 16), info.rows)
         except MulletError as error:
-            self.kept = self._not_all(str(error))
-        return _ALL_ROWS
+            if time.monotonic() - self._asked_at >= _PATIENCE_S:
+                self._asking, self.kept = False, self._not_all(str(error))
+        else:
+            self._asking, self._aim = False, (int(info.stream_id, 16), info.rows)
 
     def limit(self, until_row: int) -> int:
         """Where the rows end that there were when the daemon was asked."""
         if self._aim is None:
-            return until_row
+            return until_row if self.kept is None else self.row
         stream_id, rows = self._aim
         if self._passed:
             return self.row
@@ -154,6 +161,9 @@ class RemoteSource:
     @property
     def owes(self) -> bool:
         """Whether some of them are still on their way."""
+        if self._asking:
+            self._ask()
+            return self.kept is None
         if self._aim is None or self._passed:
             return False
         stream_id, rows = self._aim

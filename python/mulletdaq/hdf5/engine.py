@@ -186,7 +186,7 @@ class Engine:
         """
         rows = {**self._heads(ask=ask), **rows}
         deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
-        while (committed := self.commit(rows)) or any(source.owes for source in self.sources.values()):
+        while (committed := self.commit(rows)) | any(source.owes for source in self.sources.values()):
             tell() if committed else time.sleep(_OWED_POLL_S)
             if time.monotonic() >= deadline:
                 raise WriterError(

@@ -39,12 +39,13 @@ class GaplessReader:
         else:
             self._cursor = ring.cursor("latest" if start == "latest" else "oldest", verify=True)
         self._held: pa.RecordBatch | None = None
+        self._end = 0
         self._joins: bool | None = None
 
     @property
     def row(self) -> int:
-        """The next row that is read, or a later one if it is lost by then."""
-        return self._cursor.row - (0 if self._held is None else self._held.num_rows)
+        """The next row that is read, or an earlier one if those up to it are lost."""
+        return self._cursor.row if self._held is None else self._end
 
     @property
     def lag_rows(self) -> int:
@@ -88,7 +89,7 @@ class GaplessReader:
             if piece is None:
                 break
             if self._cursor.row - piece.num_rows != row:
-                self._held = piece  # it lies behind a gap
+                self._held, self._end = piece, row  # it lies behind a gap
                 break
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)

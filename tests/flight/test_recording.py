@@ -227,34 +227,6 @@ def test_a_new_ring_is_a_new_run(
     ring.close()
 
 
-def test_what_a_lost_ring_is_known_to_have_had_is_in_the_ledger(
-    record: Record, service: Supervisor, ring: RingBuffer, ring_directory: Path, path: Path
-) -> None:
-    """The recorder stood still when its stream's ring was made anew: rows that were announced never came."""
-    writer = record()
-    ring.write_arrow_batch(rows(0, 10))
-    eventually(lambda: writer.statistics().rows_persisted == 10, "the first rows are in the file")
-    pid = writer.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    count = 0
-    while ring.newest_row < 200_000:  # more than sockets hold, less than the ring
-        ring.write_arrow_batch(rows(ring.newest_row, 1000))
-        count += 1
-    second = RingBuffer.create(ring_directory / "second.ring", capacity_mb=1)
-    second.write_arrow_batch(rows(0, 10))
-    service.rings["scope"] = second
-    service.kill()
-    os.kill(pid, signal.SIGCONT)
-    eventually(lambda: writer.statistics().streams[""].run == 2, "there is a second run")
-    writer.stop()
-    report = verify(path)
-    assert report.ok, report.problems
-    first, _ = runs_of(path)
-    assert first["rows"] + first["lost_rows"] == first["next_row"] <= 200_000
-    ring.close()
-
-
 @pytest.mark.parametrize("layout", ["batches", "continuous"])
 def test_loss_is_counted_row_by_row(
     record: Record, service: Supervisor, ring: RingBuffer, path: Path, layout: str

@@ -51,6 +51,7 @@ soak: .venv/.installed-test
 	$(IN_VENV) python -m tests.faults.soak --seeds 10000
 	$(IN_VENV) python -m tests.faults.kill_storm 1000
 	$(IN_VENV) python -m tests.daemon.kill_storm 60
+	$(IN_VENV) python -m tests.daemon.remote_storm 60
 
 bench: .venv/.installed-test
 	$(IN_VENV) python benchmarks/ring.py

@@ -11,6 +11,7 @@ import pytest
 
 from mulletdaq.hdf5.verify import verify
 
+from . import remote_storm
 from .kill_storm import storm
 from .running import ONE_STREAM, Hardware, Pids, Running, eventually, stored
 
@@ -71,3 +72,9 @@ def test_writing_stops_for_lack_of_room_and_goes_on_by_itself(
     path = small_disk / "data.h5"
     np.testing.assert_array_equal(stored(path), np.concatenate([np.arange(500), np.arange(rows)]))
     assert verify(path).ok, verify(path).problems
+
+
+def test_a_stream_recorded_over_a_network_is_whole_whoever_is_killed(tmp_path: Path) -> None:
+    """Recorder, its writer, service, daemon, producer, and cuts of the cable."""
+    rows, kills = remote_storm.storm(tmp_path, 4, seed=1)
+    assert rows > 0 and all(kills.values())

@@ -10,9 +10,9 @@ from contextlib import suppress
 class Cable:
     """Passes TCP connections on to a port of this computer."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, near_port: int = 0) -> None:
         self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", near_port))
         self.port = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
@@ -58,8 +58,12 @@ class Cable:
         while not self._closing:
             try:
                 near, _ = self._listener.accept()
+            except OSError:
+                continue
+            try:
                 far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
+                near.close()
                 continue
             with self._lock:
                 self._sockets += [near, far]

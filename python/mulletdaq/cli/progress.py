@@ -22,6 +22,7 @@ with needs_extra("cli"):
         TimeRemainingColumn,
     )
     from rich.progress import Progress as Bars
+    from rich.text import Text
 
 
 # Drawing the bar takes 1.5 ms, ten times a second: a faster loop would miss ticks over it.
@@ -64,6 +65,18 @@ def show_progress(
 
 
 @contextmanager
+def show_text(start_line: str) -> Iterator[Callable[[str], None] | None]:
+    """Print the start line, and within the block give what shows a line that changes, or None where nobody looks."""
+    note(start_line)
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield None
+        return
+    with console.status(Text("")) as status:
+        yield lambda line: status.update(Text(line))
+
+
+@contextmanager
 def show_rows(what: str) -> Iterator[Callable[[int, int], None] | None]:
     """Within the block give what shows rows done of rows to do, or None where nobody looks.
 
@@ -101,4 +114,4 @@ def _samples(progress: Progress) -> str:
     return f"{progress.samples} samples{missed}"
 
 
-__all__ = ["show_progress", "show_rows"]
+__all__ = ["show_progress", "show_rows", "show_text"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mulletdaq.cli.interrupts import stop_on_signals
 from mulletdaq.cli.options import (
@@ -23,6 +24,7 @@ from mulletdaq.cli.options import (
 )
 from mulletdaq.cli.output import print_facts, print_json, warn
 from mulletdaq.cli.progress import show_progress
+from mulletdaq.cli.remote import TlsRootFile, TokenFile, is_remote
 from mulletdaq.cli.summary import acquisition_facts, acquisition_json, next_command, shortest
 from mulletdaq.extras import needs_extra
 from mulletdaq.sources.registry import SOURCES, make_source
@@ -35,16 +37,48 @@ if TYPE_CHECKING:
     from mulletdaq.recording import Recording
 
 
-def _check_source(name: str | None) -> str:
-    there_are = "there are: " + "; ".join(f"{entry.name} ({entry.summary})" for entry in SOURCES.values())
-    if name is None:
-        raise typer.BadParameter(f"which one? {there_are}")
-    if name not in SOURCES:
-        raise typer.BadParameter(f"there is no source {name!r}; {there_are}")
+_OF_SOURCES = {"source": "--source", "rate": "--rate", "ring_mb": "--ring-mb"}
+_OF_STREAMS = {"start": "--start", "token_file": "--token-file", "tls_root_file": "--tls-root-file"}
+
+
+def _check_source(name: str | None) -> str | None:
+    if name is not None and name not in SOURCES:
+        raise typer.BadParameter(f"there is no source {name!r}; {_there_are()}")
     return name
 
 
+def _there_are() -> str:
+    return "there are: " + "; ".join(f"{entry.name} ({entry.summary})" for entry in SOURCES.values())
+
+
+def _check_stream(place: str | None) -> str | None:
+    if place is not None and not is_remote(place):
+        raise typer.BadParameter(f"{place!r} is no address such as grpc://host:50051/STREAM")
+    return place
+
+
+def _check_start(start: str) -> str:
+    if start not in ("oldest", "latest") and not start.isdecimal():
+        raise typer.BadParameter(f"{start!r} is not oldest, latest or a row")
+    return start
+
+
+def _refuse(context: typer.Context, options: Mapping[str, str], because: str) -> None:
+    """Options of the other kind of recording are a mistake."""
+    for name, option in options.items():
+        origin = context.get_parameter_source(name)
+        if origin is not None and origin.name != "DEFAULT":
+            raise typer.BadParameter(because, param_hint=option)
+
+
 def record(
+    context: typer.Context,
+    stream: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="grpc://HOST:PORT/STREAM", callback=_check_stream, help="A stream of a daemon, here or elsewhere."
+        ),
+    ] = None,
     *,
     source: Annotated[
         str | None, typer.Option("--source", "-s", metavar="NAME", callback=_check_source, help="What to measure.")
@@ -78,33 +112,73 @@ def record(
     rotate_rows: RotateRows = None,
     rotate_mb: RotateMb = None,
     rotate_every: RotateEvery = None,
+    start: Annotated[
+        str,
+        typer.Option("--start", metavar="WHERE", callback=_check_start, help="Of a stream: oldest, latest, or a row."),
+    ] = "oldest",
+    token_file: TokenFile = None,
+    tls_root_file: TlsRootFile = None,
     as_json: Json = False,
 ) -> None:
-    """Record a source into an HDF5 file.
+    """Record a source, or the stream of a daemon on another computer, into an HDF5 file here.
 
-    Ctrl-C stops it and loses nothing. An existing file is never overwritten.
+    Ctrl-C stops it and loses nothing. An existing file is never overwritten; a stream that is in it is gone on with.
     """
+    run_metadata = read_metadata_file(metadata_file) | parse_metadata(metadata or [])
+    options = {
+        "flush_interval_s": interval,
+        "layout": layout,
+        "compression": None if compression == "none" else compression,
+        "chunk_rows": chunk_rows,
+        "rotate_rows": rotate_rows,
+        "rotate_mb": rotate_mb,
+        "rotate_s": rotate_every,
+    }
+    if stream is not None:
+        from mulletdaq.cli.record_remote import record_remote
+
+        _refuse(context, _OF_SOURCES, "it is for a source, not for a stream that a daemon has already")
+        record_remote(
+            stream,
+            output,
+            start=start,
+            duration_s=duration,
+            append=append,
+            token_file=token_file,
+            tls_root_file=tls_root_file,
+            writer_options=options | {"metadata": run_metadata},
+            as_json=as_json,
+        )
+        return
+    _refuse(context, _OF_STREAMS, "it is for a stream; give grpc://HOST:PORT/STREAM")
+    if source is None:
+        raise typer.BadParameter(f"which one? {_there_are()}; or give grpc://HOST:PORT/STREAM", param_hint="--source")
+    _record_source(source, output, rate, duration, append, ring_mb, options, run_metadata, as_json)
+
+
+def _record_source(
+    source: str,
+    output: str,
+    rate: float,
+    duration: float | None,
+    append: bool,
+    ring_mb: int,
+    options: dict[str, Any],
+    metadata: dict[str, Any],
+    as_json: bool,
+) -> None:
     from mulletdaq import recording as recordings
     from mulletdaq.acquisition import acquire, opened
 
-    assert source is not None  # _check_source saw to it
     instrument = make_source(source)
-    run_metadata = {"source": source, "rate_hz": rate} | read_metadata_file(metadata_file)
-    run_metadata |= parse_metadata(metadata or [])
     with stop_on_signals() as stop, opened(instrument):
         recording = recordings.record(
             output,
             instrument.channels,
             mode="a" if append else "x",
             ring_capacity_mb=ring_mb,
-            flush_interval_s=interval,
-            layout=layout,
-            compression=None if compression == "none" else compression,
-            chunk_rows=chunk_rows,
-            rotate_rows=rotate_rows,
-            rotate_mb=rotate_mb,
-            rotate_s=rotate_every,
-            metadata=run_metadata,
+            metadata={"source": source, "rate_hz": rate} | metadata,
+            **options,
         )
         until = "until Ctrl-C" if duration is None else f"for {duration:g} s; Ctrl-C stops it early"
         start_line = f"recording {source} at {rate:g} Hz into {shortest(Path(recording.path))} {until}"

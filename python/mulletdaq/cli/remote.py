@@ -13,6 +13,7 @@ with needs_extra("cli"):
 
 if TYPE_CHECKING:
     from mulletdaq.flight.client import Connection
+    from mulletdaq.flight.streams import RemoteStream
     from mulletdaq.pacing import StopFlag
 
 _HEARTBEAT_S = 0.2
@@ -69,6 +70,12 @@ def tail_remote(
                     print(line, flush=True)
 
 
+def find_stream(connection: Connection, place: str) -> RemoteStream:
+    """The stream that an address names, or the only one there is."""
+    address, stream = split_stream(place)
+    return connection.stream(stream or _only_stream(connection, address))
+
+
 def _only_stream(connection: Connection, address: str) -> str:
     names = [stream.name for stream in connection.streams()]
     if len(names) == 1:
@@ -77,4 +84,4 @@ def _only_stream(connection: Connection, address: str) -> str:
     raise typer.BadParameter(f"name {there}, as in {address}/{names[0] if names else 'STREAM'}")
 
 
-__all__ = ["TlsRootFile", "TokenFile", "connected", "is_remote", "split_stream", "tail_remote"]
+__all__ = ["TlsRootFile", "TokenFile", "connected", "find_stream", "is_remote", "split_stream", "tail_remote"]

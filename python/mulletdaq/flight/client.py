@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.connection import Wire
@@ -25,10 +24,10 @@ from mulletdaq.flight.messages import (
 from mulletdaq.flight.reading import RecordedBatches, RemoteRows
 from mulletdaq.flight.refusals import raised_as_ours
 from mulletdaq.flight.sending import RemoteUpload
+from mulletdaq.flight.streams import RemoteStream, StreamInfo, find_stream, stream_info
 from mulletdaq.flight.tickets import RecordedTicket, StreamTicket
 
 with needs_extra("flight"):
-    import msgspec
     import pyarrow as pa
 
 if TYPE_CHECKING:
@@ -36,44 +35,6 @@ if TYPE_CHECKING:
     from typing import Self
 
 _Answer = TypeVar("_Answer")
-
-
-@dataclass(frozen=True)
-class StreamInfo:
-    """One stream of a daemon.
-
-    Attributes
-    ----------
-    schema
-        Its columns; none while nobody has written into it.
-    rows, rows_per_s
-        Rows ever written, and how many a second at present.
-    rows_lost
-        Rows overwritten before all its recordings had them.
-    ring_fill
-        Share of the ring that no file has yet, 0 to 1.
-    stream_id
-        Of its ring, 16 hexadecimal digits; another one means that rows count from 0 again.
-    last_row_age_s
-        How long ago the newest row came; None when there is none.
-    """
-
-    name: str
-    schema: pa.Schema
-    rows: int
-    rows_per_s: float
-    rows_lost: int
-    ring_fill: float
-    stream_id: str
-    last_row_age_s: float | None
-
-
-class _Facts(msgspec.Struct):
-    stream_id: str
-    rows_per_s: float = 0.0
-    rows_lost: int = 0
-    ring_fill: float = 0.0
-    last_row_age_s: float | None = None
 
 
 class Connection:
@@ -97,7 +58,22 @@ class Connection:
     def streams(self) -> list[StreamInfo]:
         """Its streams."""
         with raised_as_ours(self.address):
-            return [_stream_info(found) for found in self._wire.client.list_flights(options=self._wire.options())]
+            return [stream_info(found) for found in self._wire.client.list_flights(options=self._wire.options())]
+
+    def stream(self, name: str) -> RemoteStream:
+        """One of its streams, to be recorded on this computer.
+
+        Returns
+        -------
+        RemoteStream
+            ``mullet.HDF5Writer(path, daemon.stream("scope"))`` brings its rows into a file here.
+
+        Raises
+        ------
+        StreamNotFoundError
+            If it has none of that name.
+        """
+        return RemoteStream(self._wire, find_stream(self._wire, name))
 
     def status(self) -> Status:
         """The daemon, its streams, recordings, processes and disks."""
@@ -308,20 +284,6 @@ class Connection:
         return answer
 
 
-def _stream_info(found: Any) -> StreamInfo:
-    facts = msgspec.json.decode(found.app_metadata or b'{"stream_id":""}', type=_Facts)
-    return StreamInfo(
-        name=found.descriptor.path[0].decode(),
-        schema=found.schema,
-        rows=found.total_records,
-        rows_per_s=facts.rows_per_s,
-        rows_lost=facts.rows_lost,
-        ring_fill=facts.ring_fill,
-        stream_id=facts.stream_id,
-        last_row_age_s=facts.last_row_age_s,
-    )
-
-
 def connect(
     address: str = "grpc://127.0.0.1:50051",
     *,
@@ -358,4 +320,4 @@ def connect(
     return Connection(Wire(address, token_file, tls_root_file, timeout_s), patience_s)
 
 
-__all__ = ["Connection", "StreamInfo", "connect"]
+__all__ = ["Connection", "RemoteStream", "StreamInfo", "connect"]

@@ -58,6 +58,8 @@ class Wire:
         timeout_s: float,
     ) -> None:
         self.address = _checked(address, tls_root_file is not None)
+        self.token_file = token_file
+        self.tls_root_file = tls_root_file
         token = None if token_file is None else read_token(os.fspath(token_file))
         if token is not None and not self._is_safe():
             raise AccessRefusedError(f"a token is not sent to {self.address} without TLS; use grpc+tls://")

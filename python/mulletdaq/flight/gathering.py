@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from mulletdaq.errors import FrameCorruptError
 from mulletdaq.extras import needs_extra
-from mulletdaq.ring import RingBuffer
+from mulletdaq.flight.streams import OPAQUE
+from mulletdaq.ring import Loss, RingBuffer
 from mulletdaq.ring.template import width_bits
 from mulletdaq.schema import TIMESTAMP
 
 with needs_extra("flight"):
     import pyarrow as pa
 
-OPAQUE_SCHEMA = pa.schema([pa.field(TIMESTAMP, pa.int64(), nullable=False), pa.field("raw_data", pa.binary())])
+OPAQUE_SCHEMA = pa.schema(
+    [pa.field(TIMESTAMP, pa.int64(), nullable=False), pa.field("raw_data", pa.binary())],
+    dict([OPAQUE]),
+)
 """What the messages of an opaque ring are sent as."""
 
 _ENOUGH_BYTES = 1 << 20
@@ -31,9 +35,9 @@ class GaplessReader:
 
     def __init__(self, ring: RingBuffer, start: str | int) -> None:
         if isinstance(start, int):
-            self._cursor = ring.cursor(start_row=start)
+            self._cursor = ring.cursor(start_row=start, verify=True)
         else:
-            self._cursor = ring.cursor("latest" if start == "latest" else "oldest")
+            self._cursor = ring.cursor("latest" if start == "latest" else "oldest", verify=True)
         self._held: tuple[int, pa.RecordBatch] | None = None
         self._joins: bool | None = None
 
@@ -46,6 +50,15 @@ class GaplessReader:
     def lag_rows(self) -> int:
         """Rows that wait to be read."""
         return self._cursor.lag_rows
+
+    @property
+    def position(self) -> int:
+        """Up to where the ring was read."""
+        return self._cursor.position
+
+    def take_losses(self) -> list[Loss]:
+        """The losses noticed since the last call, in order; perhaps one behind what was read."""
+        return self._cursor.take_losses()
 
     def read(self, stop: int | None, timeout_s: float) -> tuple[int, pa.RecordBatch] | None:
         """The next rows; None when none came in time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,8 +11,8 @@ from mulletdaq.extras import needs_extra
 from mulletdaq.flight.gathering import OPAQUE_SCHEMA, GaplessReader
 from mulletdaq.flight.messages import encode
 from mulletdaq.flight.plain import plain_batch, plain_schema
-from mulletdaq.flight.tickets import BatchFacts, StreamTicket
-from mulletdaq.ring import RingBuffer
+from mulletdaq.flight.tickets import BatchFacts, LostRows, StreamTicket
+from mulletdaq.ring import Loss, RingBuffer
 
 with needs_extra("flight"):
     import pyarrow as pa
@@ -20,6 +21,37 @@ _LOOK_INTERVAL_S = 0.25
 _MANY_ROWS = 4096
 
 Sent = tuple[pa.RecordBatch, bytes]
+
+
+class Followers:
+    """Clients that follow a stream; at its end the service lets them have what is there.
+
+    Safe for use by several threads.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+        self.ending = False
+        """Whether each is to end at the newest row."""
+
+    def come(self) -> None:
+        """There is one more."""
+        with self._changed:
+            self._count += 1
+
+    def go(self) -> None:
+        """There is one less."""
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def end(self, patience_s: float) -> bool:
+        """Have them all end, and wait until they have; whether there were any."""
+        with self._changed:
+            self.ending, before = True, self._count
+            self._changed.wait_for(lambda: not self._count, patience_s)
+        return before > 0
 
 
 class LiveRows:
@@ -36,6 +68,8 @@ class LiveRows:
         What the client wants.
     has_gone
         Tells whether the client has gone; asked a few times a second.
+    followers
+        Whom the service lets have the newest rows before it ends.
 
     Raises
     ------
@@ -45,12 +79,16 @@ class LiveRows:
         If it is another ring than the ticket's.
     """
 
-    def __init__(self, ring: RingBuffer, ticket: StreamTicket, has_gone: Callable[[], bool]) -> None:
+    def __init__(
+        self, ring: RingBuffer, ticket: StreamTicket, has_gone: Callable[[], bool], followers: Followers
+    ) -> None:
         self._stream_id = f"{ring.stream_id:016x}"
         if ticket.stream_id not in (None, self._stream_id):
             raise RingReplacedError(f"stream {ticket.stream!r} has a new ring; its rows count from 0 again")
         self._ring = ring
         self._has_gone = has_gone
+        self._followers = followers
+        self._losses: list[Loss] = []
         self._schema = pa.schema([])
         self._follows = ticket.follow
         self._wait_s = ticket.wait_s
@@ -66,13 +104,14 @@ class LiveRows:
 
     def wait_for_schema(self) -> pa.Schema:
         """The schema of what is sent; a stream that is followed may get it yet."""
-        while self._ring.content == "none" and self._follows and not self._has_gone():
+        while self._ring.content == "none" and self._follows and not (self._has_gone() or self._followers.ending):
             time.sleep(_LOOK_INTERVAL_S)
         self._schema = plain_schema(schema_of(self._ring))
         return self._schema
 
     def batches(self) -> Iterator[Sent]:
         """Batches with their facts, until the rows are through or the client has gone."""
+        self._followers.come()
         try:
             while not self._is_through() and not self._has_gone():
                 sent_at = time.monotonic()
@@ -87,8 +126,11 @@ class LiveRows:
                 yield self._sent(self._no_rows(), self._stop)  # the last rows asked for are lost: that must be told
         finally:
             self._reader.close()
+            self._followers.go()
 
     def _is_through(self) -> bool:
+        if self._stop is None and self._followers.ending:
+            self._stop = self._ring.newest_row
         return self._stop is not None and self._reader.row >= self._stop
 
     def _wait_for_rows(self, since: float) -> tuple[int, pa.RecordBatch] | None:
@@ -111,9 +153,39 @@ class LiveRows:
     def _sent(self, batch: pa.RecordBatch, first: int) -> Sent:
         if self._stop is not None:
             first = min(first, self._stop)
-        facts = BatchFacts(first_row=first, lost_rows=max(0, first - self._next_row), stream_id=self._stream_id)
+        facts = BatchFacts(
+            first_row=first,
+            lost_rows=max(0, first - self._next_row),
+            stream_id=self._stream_id,
+            newest_row=self._ring.newest_row,
+            ring_fill=self._fill(),
+            losses=self._lost_before(first),
+        )
         self._next_row = max(first, self._next_row) + batch.num_rows
         return plain_batch(batch, self._schema), encode(facts)
+
+    def _fill(self) -> float:
+        """Share of the ring that is still to be read."""
+        if not self._reader.lag_rows:
+            return 0.0  # an open frame is as long as the rows that it may get
+        return min(1.0, max(0.0, (self._ring.write_head - self._reader.position) / self._ring.capacity_bytes))
+
+    def _lost_before(self, first: int) -> list[LostRows]:
+        """What is known of the rows between the batch before and this one."""
+        self._losses += self._reader.take_losses()
+        told = [loss for loss in self._losses if loss.first_row + loss.rows <= first]
+        self._losses = self._losses[len(told) :]
+        return [
+            LostRows(
+                first_row=loss.first_row,
+                rows=loss.rows,
+                cause=loss.cause,
+                first_sequence=loss.first_sequence,
+                frames=loss.frames,
+            )
+            for loss in told
+            if loss.first_row >= self._next_row
+        ]
 
     def _no_rows(self) -> pa.RecordBatch:
         return pa.RecordBatch.from_pylist([], schema=self._schema)
@@ -145,4 +217,4 @@ def _start(ticket: StreamTicket, newest: int) -> str | int:
     return start if start >= 0 else max(0, newest + start)
 
 
-__all__ = ["LiveRows", "Sent", "schema_of"]
+__all__ = ["Followers", "LiveRows", "Sent", "schema_of"]

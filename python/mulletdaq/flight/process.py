@@ -17,6 +17,9 @@ from mulletdaq.flight.owner import Owner
 from mulletdaq.flight.pipe import Alive, Failed, FlightOptions, Ready
 
 _ALIVE_INTERVAL_S = 1.0
+_LAST_ROWS_S = 1.0
+_ON_THE_WAY_S = 0.5
+"""What Flight was given to send is sent by then."""
 
 
 def main() -> int:
@@ -66,6 +69,10 @@ def _serve(options: FlightOptions, owner: Owner) -> None:
     for work, arguments in ((owner.watch, (_ALIVE_INTERVAL_S, look)), (service.settle_uploads, ())):
         threading.Thread(target=work, args=arguments, daemon=True).start()
     owner.listen()
+    if service.followers.end(_LAST_ROWS_S):
+        last = threading.Thread(target=service.shutdown, daemon=True)
+        last.start()
+        last.join(_ON_THE_WAY_S)
 
 
 def _volunteer() -> None:

@@ -9,7 +9,7 @@ from mulletdaq.errors import AccessRefusedError, MulletError, RequestError, Stre
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.access import TokenCheck, inside
 from mulletdaq.flight.limits import Place, Places
-from mulletdaq.flight.live import LiveRows, Sent, schema_of
+from mulletdaq.flight.live import Followers, LiveRows, Sent, schema_of
 from mulletdaq.flight.messages import (
     MAX_REQUEST_BYTES,
     STREAMS,
@@ -75,6 +75,7 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
         self._ask = ask
         self.rings = Rings(lambda: ask(STREAMS, Nothing()))
         self.places = Places(options.max_clients)
+        self.followers = Followers()
         self.uploads = Uploads(options.state_folder)
 
     # ---- what there is
@@ -133,7 +134,7 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
             return self._recorded(wanted, place)
 
     def _live(self, ticket: StreamTicket, place: Place, context: Any) -> flight.FlightDataStream:
-        rows = LiveRows(self.rings.get(ticket.stream), ticket, context.is_cancelled)
+        rows = LiveRows(self.rings.get(ticket.stream), ticket, context.is_cancelled, self.followers)
         return flight.GeneratorStream(rows.wait_for_schema(), _kept(place, rows.batches()))
 
     def _recorded(self, ticket: RecordedTicket, place: Place) -> flight.FlightDataStream:
@@ -227,7 +228,8 @@ def _facts_of(name: str, ring: RingBuffer, rows: int, facts: StreamStatus | None
     if facts is None or facts.stream_id != stream_id:
         facts = StreamStatus(name=name, ring_path=ring.path, stream_id=stream_id)
     told = {"stream_id": stream_id, "rows": rows, "rows_per_s": facts.rows_per_s, "rows_lost": facts.rows_lost}
-    return encode(told | {"ring_fill": facts.ring_fill, "last_row_age_s": facts.last_row_age_s})
+    told |= {"ring_fill": facts.ring_fill, "last_row_age_s": facts.last_row_age_s}
+    return encode(told | {"created_ns": ring.created_ns})
 
 
 def _kept(place: Place, batches: Iterator[Sent]) -> Iterator[Sent]:

@@ -96,6 +96,22 @@ class UploadCommand(Request, frozen=True):
     on_full: Literal["overwrite", "block"] = "overwrite"
 
 
+class LostRows(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that nobody can have any more, and why; as :class:`mulletdaq.ring.Loss`.
+
+    Attributes
+    ----------
+    first_sequence, frames
+        -1 where the service does not know them.
+    """
+
+    first_row: int
+    rows: int
+    cause: Literal["overwritten", "corrupt", "replaced"] = "overwritten"
+    first_sequence: int = -1
+    frames: int = -1
+
+
 class BatchFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the service says with each batch that it sends.
 
@@ -107,11 +123,20 @@ class BatchFacts(msgspec.Struct, frozen=True, kw_only=True):
         Rows between the batch before and this one, which nobody can have any more.
     stream_id
         The ring that they come from; empty for those from a file.
+    newest_row
+        Rows ever written to the ring, when the batch was sent.
+    ring_fill
+        Share of the ring, 0 to 1, that is still to be sent: at 1 rows are lost.
+    losses
+        The lost rows one by one, as far as the service knows more than their number; the others were overwritten.
     """
 
     first_row: int
     lost_rows: int = 0
     stream_id: str = ""
+    newest_row: int = 0
+    ring_fill: float = 0.0
+    losses: list[LostRows] = []
 
 
 class UploadFacts(Request, frozen=True):

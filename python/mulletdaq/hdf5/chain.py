@@ -13,7 +13,7 @@ from typing import Any
 from mulletdaq.errors import FileError, FileFormatError
 from mulletdaq.hdf5.attributes import get_text, set_attribute
 from mulletdaq.hdf5.journal import undisturbed
-from mulletdaq.hdf5.ledger import Run, find_run
+from mulletdaq.hdf5.ledger import Run, newest_runs
 from mulletdaq.hdf5.options import Rotation
 from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.hdf5.storage import Storage
@@ -100,7 +100,7 @@ class Chain:
         self.storage.close()
 
 
-def open_chain(path: str, stream_ids: list[int], open_storage: Callable[[str], Storage]) -> Chain:
+def open_chain(path: str, open_storage: Callable[[str], Storage]) -> Chain:
     """Open the last file of the chain that begins at a path.
 
     Raises
@@ -111,7 +111,7 @@ def open_chain(path: str, stream_ids: list[int], open_storage: Callable[[str], S
     chain = Chain(open_storage(path))
     try:
         while (name := _following(chain.storage)) is not None:
-            _count(chain, stream_ids)
+            _count(chain)
             before = chain.storage
             chain.storage = open_storage(name)
             _let_go(chain, before)
@@ -122,7 +122,7 @@ def open_chain(path: str, stream_ids: list[int], open_storage: Callable[[str], S
     return chain
 
 
-def continue_chain(chain: Chain, template: str, stream_ids: list[int], open_storage: Callable[[str], Storage]) -> None:
+def continue_chain(chain: Chain, template: str, open_storage: Callable[[str], Storage]) -> None:
     """End the last file of a chain, and begin the next under the first free name of a template.
 
     Raises
@@ -137,7 +137,7 @@ def continue_chain(chain: Chain, template: str, stream_ids: list[int], open_stor
         before.commit(ended=True)
     storage = open_storage(name)
     _name_predecessor(storage, before)
-    _count(chain, stream_ids)
+    _count(chain)
     chain.storage = storage
     _let_go(chain, before)
 
@@ -201,12 +201,10 @@ def _name_predecessor(storage: Storage, before: Storage) -> None:
             storage.commit()
 
 
-def _count(chain: Chain, stream_ids: list[int]) -> None:
+def _count(chain: Chain) -> None:
     with undisturbed():
-        for stream_id in stream_ids:
-            run = find_run(chain.storage.file, stream_id)
-            if run is not None:
-                chain.earlier.setdefault(stream_id, Earlier()).add(run)
+        for stream_id, run in newest_runs(chain.storage.file).items():
+            chain.earlier.setdefault(stream_id, Earlier()).add(run)
 
 
 __all__ = ["Chain", "Earlier", "continue_chain", "following_name", "open_chain", "rotation_due"]

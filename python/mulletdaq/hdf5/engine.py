@@ -1,4 +1,4 @@
-"""The commit engine: several rings into one file, in any thread or process."""
+"""The commit engine: several streams into one file, in any thread or process."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from contextlib import AbstractContextManager, suppress
 
 from mulletdaq.errors import FileError, FileFormatError, FileWriteError, MulletError, RingError, WriterError
 from mulletdaq.hdf5.batch_table import BatchTable
-from mulletdaq.hdf5.chain import Earlier, continue_chain, open_chain, rotation_due
+from mulletdaq.hdf5.chain import continue_chain, open_chain, rotation_due
 from mulletdaq.hdf5.journal import JournalStatistics, undisturbed
 from mulletdaq.hdf5.ledger import Annotations, Losses
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions
+from mulletdaq.hdf5.row_source import RowSource
 from mulletdaq.hdf5.statistics import WriterStatistics
-from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line, write_errors
-from mulletdaq.hdf5.stream import Stream
+from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line, open_output, write_errors
+from mulletdaq.hdf5.stream import Stream, Target
 from mulletdaq.hdf5.templates import escaped
 
 _ALL_ROWS = 1 << 62
+_OWED_POLL_S = 0.01
 
 
 class Engine:
-    """Brings rings into a file, one commit after the other.
+    """Brings streams into a file, one commit after the other.
 
     Attributes
     ----------
@@ -52,7 +54,7 @@ class Engine:
         try:
             for name, ring in options.rings.items():
                 self._streams.append(Stream(name, ring, options.layout))
-            self._chain = open_chain(options.path, self._stream_ids, self._open_storage)
+            self._chain = open_chain(options.path, self._open_storage)
         except BaseException:
             for stream in self._streams:
                 stream.close()
@@ -95,8 +97,7 @@ class Engine:
 
     def due(self, *, by_backlog: bool = True) -> bool:
         """Whether it is time to commit: the interval is over, or a quarter of a ring waits."""
-        streams = self._living_streams() if by_backlog else []
-        full = any(stream.backlog_bytes * 4 >= stream.ring.capacity_bytes for stream in streams)
+        full = by_backlog and any(source.backlog_due for source in self.sources.values())
         return full or time.monotonic() >= self._next_due
 
     def commit(self, until: Mapping[str, int] | None = None) -> bool:
@@ -127,7 +128,7 @@ class Engine:
             self._rotate_if_due()
             self._collect(until)
             if not self._unwritten():
-                self._persisted_until_ns = self._began_ns = began_ns
+                self._note_persisted(began_ns)
                 return False
             try:
                 with self._write_errors():
@@ -142,7 +143,7 @@ class Engine:
                     raise
             else:
                 self._committed()
-        self._persisted_until_ns = self._persisted_until(began_ns)
+        self._note_persisted(began_ns)
         return True
 
     def apply(self) -> None:
@@ -154,18 +155,25 @@ class Engine:
                 self._broken = True  # the next commit tells
 
     def drain(
-        self, rows: Mapping[str, int], timeout_s: float | None = None, tell: Callable[[], None] = lambda: None
+        self,
+        rows: Mapping[str, int],
+        timeout_s: float | None = None,
+        tell: Callable[[], None] = lambda: None,
+        *,
+        ask: bool = True,
     ) -> None:
         """Commit until every stream has its row of ``rows``, or nothing more is there.
 
         Parameters
         ----------
         rows
-            The row before which to stop, by stream; a stream not named goes to the end of its ring as it is now.
+            The row before which to stop, by stream; a stream not named goes to the newest row as it is now.
         timeout_s
             How long that may take; a commit under way is finished. None has no limit.
         tell
             Called after each commit.
+        ask
+            Whether sources elsewhere are asked how far they are, and waited for; else they end.
 
         Raises
         ------
@@ -174,12 +182,12 @@ class Engine:
         WriterError
             If time was over before; the ring keeps the rest.
         MulletError
-            The failure of a stream whose ring or schema is beyond writing.
+            The failure of a stream whose ring or schema is beyond writing, or that could not be reached.
         """
-        rows = {**self.heads(), **rows}
+        rows = {**self._heads(ask=ask), **rows}
         deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
-        while self.commit(rows):
-            tell()
+        while (committed := self.commit(rows)) | any(source.owes for source in self.sources.values()):
+            tell() if committed else time.sleep(_OWED_POLL_S)
             if time.monotonic() >= deadline:
                 raise WriterError(
                     f"could not bring everything into {self.path} within {timeout_s:g} s; the ring keeps the rest"
@@ -195,13 +203,13 @@ class Engine:
             with suppress(RingError):
                 stream.settle()
 
-    def heads(self) -> dict[str, int]:
+    def _heads(self, *, ask: bool) -> dict[str, int]:
         """For each stream the number of rows written to its ring so far, an open frame's included."""
         heads = {}
         for stream in self._living_streams():
             heads[stream.name] = _ALL_ROWS  # of a ring that cannot be read: the drain meets what is wrong, and tells
             with suppress(RingError):
-                heads[stream.name] = stream.ring.newest_row
+                heads[stream.name] = stream.source.head(ask=ask)
         return heads
 
     def annotate(self, note: Note) -> None:
@@ -213,13 +221,19 @@ class Engine:
         return [stream.failure for stream in self._streams if stream.failure is not None]
 
     def producing(self) -> bool:
-        """Whether a producer of any ring lives."""
-        return any(stream.ring.producer_alive for stream in self._living_streams())
+        """Whether a producer of any ring here lives."""
+        return any(stream.source.producing for stream in self._living_streams())
+
+    @property
+    def sources(self) -> dict[str, RowSource]:
+        """Where the rows of each stream come from."""
+        return {stream.name: stream.source for stream in self._living_streams()}
 
     def statistics(self) -> WriterStatistics:
         """Counts as of the last commit."""
         now_ns = time.time_ns()
-        if not self._unwritten() and not any(stream.waiting for stream in self._living_streams()):
+        behind = self._unwritten() or any(stream.behind for stream in self._living_streams())
+        if not behind:
             self._persisted_until_ns = now_ns
         streams = {stream.name: stream.statistics() for stream in self._streams}
         journal = self.journal_statistics()
@@ -228,6 +242,7 @@ class Engine:
             rows_lost=sum(stream.rows_lost for stream in streams.values()),
             batches=sum(stream.batches for stream in streams.values()),
             commits=self.commits,
+            lag_s=max(0, now_ns - self._persisted_until_ns) / 1e9 if behind else 0.0,
             file_bytes=self._chain.storage.size_bytes,
             last_commit_ns=self._last_commit_ns,
             persisted_until_ns=self._persisted_until_ns,
@@ -261,20 +276,8 @@ class Engine:
             for stream in streams:
                 stream.close()
 
-    @property
-    def _stream_ids(self) -> list[int]:
-        return [stream.ring.stream_id for stream in self._streams]
-
     def _open_storage(self, path: str) -> Storage:
-        options = self.options
-        return Storage(
-            path,
-            creator=options.creator,
-            metadata=options.metadata,
-            fsync=options.fsync,
-            lock_timeout_s=options.lock_timeout_s,
-            journal_limit_bytes=options.journal_limit_bytes,
-        )
+        return open_output(path, self.options)
 
     def _open_streams(self) -> None:
         storage = self._chain.storage
@@ -282,10 +285,9 @@ class Engine:
         self._persisted_until_ns = self._began_ns = time.time_ns()
         with undisturbed():
             try:
-                self._look_up_earlier()
                 self._bind_ledgers()
                 for stream in self._streams:
-                    stream.open(storage.file, self._losses, self._table, self.options.filters, run_metadata)
+                    stream.open(self._target, self.options.filters, run_metadata, self._chain.earlier)
             except MulletError:
                 raise
             except HDF5_ERRORS as error:
@@ -295,14 +297,9 @@ class Engine:
                 storage.commit()
         self._release()
 
-    def _look_up_earlier(self) -> None:
-        for stream in self._streams:
-            stream.earlier = self._chain.earlier.get(stream.ring.stream_id, Earlier())
-
     def _bind_ledgers(self) -> None:
-        self._losses = Losses(self._chain.storage.file)
-        self._annotations = Annotations(self._chain.storage.file)
-        self._table = BatchTable(self._chain.storage.file)
+        file = self._chain.storage.file
+        self._target, self._annotations = Target(file, Losses(file), BatchTable(file)), Annotations(file)
 
     def _roll_back(self) -> bool:
         """Go back to the last commit, which the failed one may be after all: whether it is."""
@@ -310,7 +307,7 @@ class Engine:
             stands = self._chain.storage.roll_back()
             self._bind_ledgers()
             for stream in self._streams:
-                stream.bind(self._chain.storage.file, self._losses, self._table)
+                stream.bind(self._target)
         self._broken = False
         if stands:
             self._committed()
@@ -341,11 +338,10 @@ class Engine:
         try:
             with self._write_errors():
                 template = self.options.template or escaped(self.options.path)
-                continue_chain(self._chain, template, self._stream_ids, self._open_storage)
-                self._look_up_earlier()
+                continue_chain(self._chain, template, self._open_storage)
                 self._bind_ledgers()
                 for stream in self._streams:
-                    stream.move(self._chain.storage.file, self._losses, self._table)
+                    stream.move(self._target)
             self.rotation_error = ""
         except FileError as error:
             self.rotation_error = str(error)
@@ -369,10 +365,12 @@ class Engine:
             if not (note.again and self._annotations.has(note)):
                 self._annotations.append(note, runs)
 
-    def _persisted_until(self, began_ns: int) -> int:
+    def _note_persisted(self, began_ns: int) -> None:
         """Until when all is in the file: until this commit began, or, where rows are held back, the one before."""
         before_ns, self._began_ns = self._began_ns, began_ns
-        return before_ns if any(stream.holds_back for stream in self._living_streams()) else began_ns
+        streams = self._living_streams()
+        if not any(stream.source.trouble for stream in streams):
+            self._persisted_until_ns = before_ns if any(stream.holds_back for stream in streams) else began_ns
 
     def _committed(self) -> None:
         for stream in self._streams:

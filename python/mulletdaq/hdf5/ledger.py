@@ -38,6 +38,16 @@ _TEXT_BYTES = 64
 _TEXT_CHUNK_BYTES = 1 << 16
 
 
+@dataclass(frozen=True)
+class Place:
+    """How far a file has a ring: the next row, the frame that holds it, and where the rows came from."""
+
+    row: int
+    position: int
+    sequence: int
+    origin: str = ""
+
+
 @dataclass
 class Run:
     """One run of one stream: a group under ``runs`` whose attributes hold the cursor of the last commit.
@@ -47,9 +57,12 @@ class Run:
     number
         From 1, over all streams of the file.
     next_row, ring_position, ring_sequence
-        Where the stream goes on after the last commit: its row, and the frame of the ring that holds it.
+        Where the stream goes on after the last commit: its row, and the frame of the ring that holds it, -1 where the
+        ring is on another computer.
     rows, lost_rows
         Rows in the file, rows lost; together ``next_row - first_row``.
+    origin
+        Address of the stream, if it is another computer's.
     """
 
     group: Any
@@ -62,6 +75,12 @@ class Run:
     ring_sequence: int
     rows: int
     lost_rows: int
+    origin: str = ""
+
+    @property
+    def place(self) -> Place:
+        """How far it is."""
+        return Place(self.next_row, self.ring_position, self.ring_sequence, self.origin)
 
     def store_cursor(self) -> None:
         """Put the cursor and the present time into the file; they count from the next commit on."""
@@ -86,6 +105,7 @@ def load_run(group: Any) -> Run:
         number=int(group.name.rpartition("_")[2]),
         stream=get_text(group, "stream"),
         stream_id=get_integer(group, "stream_id"),
+        origin=get_text(group, "origin"),
         **{name: get_integer(group, name) for name in names},
     )
 
@@ -116,6 +136,15 @@ def find_run(file: Any, stream_id: int) -> Run | None:
     return None
 
 
+def newest_runs(file: Any) -> dict[int, Run]:
+    """The newest run of each ring there is, by stream id."""
+    found: dict[int, Run] = {}
+    for name in reversed(list(file["runs"])):
+        run = load_run(file["runs"][name])
+        found.setdefault(run.stream_id, run)
+    return found
+
+
 def next_run_number(file: Any) -> int:
     """The number that the next run gets."""
     return 1 + max((int(name.rpartition("_")[2]) for name in file["runs"]), default=0)
@@ -127,7 +156,7 @@ def begin_run(
     stream_id: int,
     *,
     schema: Any,
-    start: tuple[int, int, int],
+    start: Place,
     start_ns: int,
     metadata: Mapping[str, Any],
     attributes: Mapping[str, Any] | None = None,
@@ -139,14 +168,15 @@ def begin_run(
     schema
         A ``pyarrow.Schema``, stored as Arrow IPC bytes and as text; None for opaque bytes.
     start
-        Where the run begins: row, position and sequence of its frame in the ring.
+        Where the run begins.
     attributes
         More to say of it.
     """
     number = next_run_number(file)
     group = file["runs"].create_group(run_name(number))
-    first_row, position, sequence = start
-    run = Run(group, number, stream, stream_id, first_row, first_row, position, sequence, 0, 0)
+    run = Run(
+        group, number, stream, stream_id, start.row, start.row, start.position, start.sequence, 0, 0, start.origin
+    )
     set_attributes(
         group,
         stream=stream,
@@ -156,6 +186,7 @@ def begin_run(
         start_ns=np.int64(start_ns),
         host=socket.gethostname(),
         first_row=np.int64(run.first_row),
+        **({"origin": run.origin} if run.origin else {}),
         **(attributes or {}),
     )
     if schema is not None:
@@ -276,12 +307,14 @@ def _growing_dataset(group: Any, name: str, dtype: Any) -> Any:
 __all__ = [
     "Annotations",
     "Losses",
+    "Place",
     "Run",
     "Table",
     "begin_run",
     "find_run",
     "is_opaque",
     "load_run",
+    "newest_runs",
     "next_run_number",
     "schema_of",
 ]

@@ -83,6 +83,7 @@ class CommitLoop:
             self._drain(request)
         except Exception as error:
             failure = error
+        self._watch.look_at_sources(self._engine.sources)
         self._final = self._statistics()
         outcome: Outcome = failure or self._final
         if request.kind == "stop":
@@ -121,7 +122,8 @@ class CommitLoop:
     def _drain_unasked(self) -> None:
         ended = True
         try:
-            self._engine.drain({}, self._engine.options.drain_timeout_s)
+            # Rows elsewhere wait for the next writer, who must not wait for this one.
+            self._engine.drain({}, self._engine.options.drain_timeout_s, ask=self._link.terminated)
             self._engine.settle()
         except Exception as error:
             ended = False
@@ -164,6 +166,7 @@ class CommitLoop:
         self._rotation_failing = bool(error)
 
     def _publish(self) -> None:
+        self._watch.look_at_sources(self._engine.sources)
         now = time.monotonic()
         news = self._engine.commits != self._published_commits
         if now - self._published_at >= (_PUBLISH_BUSY_S if news else _PUBLISH_IDLE_S):
@@ -174,7 +177,8 @@ class CommitLoop:
 
     def _statistics(self) -> WriterStatistics:
         failures = "; ".join(map(str, self._engine.failures()))
-        trouble = self._room.shortage or self._failing or failures
+        waits = "; ".join(source.trouble.words for source in self._engine.sources.values() if source.trouble)
+        trouble = self._room.shortage or self._failing or failures or waits
         return replace(self._engine.statistics(), trouble=trouble, paused=bool(self._room.shortage))
 
 

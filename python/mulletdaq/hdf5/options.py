@@ -107,6 +107,32 @@ class RingAddress:
 
 
 @dataclass(frozen=True)
+class RemoteAddress:
+    """A stream of a daemon, perhaps on another computer, and where its first run begins.
+
+    Attributes
+    ----------
+    url
+        The daemon's address: ``grpc://host:port``.
+    stream
+        Name of the stream there.
+    token_file, tls_root_file
+        Files with the token, and with the certificates to trust; absolute.
+    start
+        The row at which, or ``"oldest"``: the oldest there is. Rings that take the place of the first begin at row 0.
+    stream_id
+        The ring that ``start`` is a row of.
+    """
+
+    url: str
+    stream: str
+    token_file: str | None = None
+    tls_root_file: str | None = None
+    start: int | Literal["oldest"] = "oldest"
+    stream_id: int | None = None
+
+
+@dataclass(frozen=True)
 class EngineOptions:
     """What an engine needs to know.
 
@@ -120,7 +146,7 @@ class EngineOptions:
     rotation
         When they begin.
     rings
-        The rings by stream; a file's only stream may be called ``""``.
+        The rings by stream, here or elsewhere; a file's only stream may be called ``""``.
     metadata
         As ``plain_metadata`` made it.
     journal_limit_bytes
@@ -143,7 +169,7 @@ class EngineOptions:
     """
 
     path: str
-    rings: Mapping[str, RingAddress]
+    rings: Mapping[str, RingAddress | RemoteAddress]
     flush_interval_s: float = 1.0
     layout: str = "batches"
     compression: str | None = "gzip"
@@ -177,4 +203,4 @@ class EngineOptions:
         return Filters(self.compression, self.chunk_rows)
 
 
-__all__ = ["COMPRESSIONS", "FSYNC", "LAYOUTS", "EngineOptions", "Filters", "RingAddress", "Rotation"]
+__all__ = ["COMPRESSIONS", "FSYNC", "LAYOUTS", "EngineOptions", "Filters", "RemoteAddress", "RingAddress", "Rotation"]

@@ -25,6 +25,7 @@ from mulletdaq.hdf5.attributes import get_integer, set_attributes, write_metadat
 from mulletdaq.hdf5.journal import JournaledFile, JournalStatistics, undisturbed
 from mulletdaq.hdf5.journal.file import LIMIT_BYTES
 from mulletdaq.hdf5.journal.layout import SIGNATURE
+from mulletdaq.hdf5.options import EngineOptions
 
 with needs_extra("hdf5"):
     import h5py
@@ -248,6 +249,18 @@ def make_ordered_group(parent: Any, name: str) -> Any:
     return h5py.Group(h5py.h5g.create(parent.id, name.encode("utf-8"), None, plist))
 
 
+def open_output(path: str, options: EngineOptions) -> Storage:
+    """A file as a writer's options want it; raises as :class:`Storage`."""
+    return Storage(
+        path,
+        creator=options.creator,
+        metadata=options.metadata,
+        fsync=options.fsync,
+        lock_timeout_s=options.lock_timeout_s,
+        journal_limit_bytes=options.journal_limit_bytes,
+    )
+
+
 @contextmanager
 def explained(path: str, *, writing: bool) -> Iterator[None]:
     """Turn what h5py and the system raise on opening into our errors."""
@@ -364,5 +377,6 @@ __all__ = [
     "iso_time",
     "make_ordered_group",
     "one_line",
+    "open_output",
     "write_errors",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from mulletdaq.hdf5.row_source import RowSource
 from mulletdaq.hdf5.statistics import WriterStatistics
 
 _FILL_LEVELS = (0.75, 0.9)
@@ -25,11 +26,24 @@ class Watch:
         self._fill_level = 0.0
         self._held = False
         self._apply_error = ""
+        self._troubles: dict[str, str] = {}
 
     def look(self, statistics: WriterStatistics) -> None:
         """Compare with the last look, all but the fill."""
         self._look_at_readers(statistics)
         self._look_at_applying(statistics)
+
+    def look_at_sources(self, sources: Mapping[str, RowSource]) -> None:
+        """Look at whether rows come."""
+        for name, source in sources.items():
+            for line in source.take_notes():
+                self._report(line)
+            before, trouble = self._troubles.get(name, ""), source.trouble
+            if trouble is not None and trouble.code != before:
+                self._report(trouble.words)
+            elif trouble is None and before:
+                self._report(f"rows of {source.origin} come again, from row {source.row} on")
+            self._troubles[name] = "" if trouble is None else trouble.code
 
     def look_at_fill(self, path: str, fill: float) -> None:
         """Look at the fullest ring, as it is before a commit: after it there is nothing to be seen."""

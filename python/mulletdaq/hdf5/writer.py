@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from mulletdaq.errors import RingError, WriterError
-from mulletdaq.hdf5.addresses import Start, address_of, check_names, check_schemas_of, stream_of
+from mulletdaq.hdf5.addresses import Recordable, Start, address_of, check_names, check_schemas_of, stream_of
 from mulletdaq.hdf5.attributes import plain_metadata
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions, Rotation
@@ -36,7 +36,8 @@ class HDF5Writer:
         The file; may hold ``{start:%Y%m%dT%H%M%S}`` (UTC), ``{stream}`` and ``{index}``, where the first of several
         files has index 1.
     ring
-        A ring, or rings by stream name; with names the batches of each stream lie in a group of that name.
+        A ring, or rings by stream name; with names the batches of each stream lie in a group of that name. In place of
+        a ring also a stream of a daemon, ``mullet.connect("grpc://host").stream("scope")``.
         Statistics and ``rows`` call the stream of a bare ring ``""``.
     flush_interval_s
         Time between commits; a backlog of a quarter ring is committed at once.
@@ -106,7 +107,7 @@ class HDF5Writer:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        ring: RingBuffer | Mapping[str, RingBuffer],
+        ring: Recordable | Mapping[str, Recordable],
         *,
         flush_interval_s: float = 1.0,
         layout: str = "batches",
@@ -133,7 +134,7 @@ class HDF5Writer:
     ) -> None:
         if run_in not in ("process", "thread"):
             raise ValueError(f"run_in={run_in!r} is not known; choose 'process' or 'thread'")
-        self._rings = dict(ring) if isinstance(ring, Mapping) else {"": ring}
+        self._rings: dict[str, Recordable] = dict(ring) if isinstance(ring, Mapping) else {"": ring}
         check_names(self._rings, named=isinstance(ring, Mapping))
         if check_schemas:
             check_schemas_of(self._rings)
@@ -276,8 +277,11 @@ class HDF5Writer:
         """Counts as of the last commit, and the present lag; never waits for the writer."""
         service = self._service
         latest = self._latest if service is None else service.statistics
-        behind = any(row > _next_row(latest, name) for name, row in self._heads().items())
+        heads = self._heads()
+        behind = any(row > _next_row(latest, name) for name, row in heads.items())
         lag_s = (time.time_ns() - latest.persisted_until_ns) / 1e9 if behind and latest.persisted_until_ns else 0.0
+        if len(heads) < len(self._rings):  # of a stream elsewhere the writer knows more
+            lag_s = max(lag_s, latest.lag_s)
         return replace(latest, lag_s=max(lag_s, 0.0))
 
     async def run(self) -> None:
@@ -358,8 +362,9 @@ class HDF5Writer:
     def _heads(self) -> dict[str, int]:
         heads = {}
         for name, ring in self._rings.items():
-            with suppress(RingError):  # the writer, which has the ring open by itself, looks instead
-                heads[name] = ring.newest_row
+            if isinstance(ring, RingBuffer):  # how far a stream elsewhere is, the writer asks itself
+                with suppress(RingError):  # the writer, which has the ring open by itself, looks instead
+                    heads[name] = ring.newest_row
         return heads
 
     def _drain_here(self, rows: Mapping[str, int], *, ended: bool = False) -> WriterStatistics:

@@ -34,7 +34,8 @@ class Loss:
     first_sequence, frames
         The first frame of which nothing was delivered, and how many such frames.
     cause
-        ``"overwritten"`` by the producer, or ``"corrupt"``: wrong checksum or header.
+        ``"overwritten"`` by the producer, ``"corrupt"``: wrong checksum or header, or, where a ring elsewhere was read,
+        ``"replaced"``: another ring took its place before the rows were sent.
     timestamp_ns
         When the loss was noticed, ns since the Unix epoch.
     """
@@ -43,7 +44,7 @@ class Loss:
     rows: int
     first_sequence: int
     frames: int
-    cause: Literal["overwritten", "corrupt"]
+    cause: Literal["overwritten", "corrupt", "replaced"]
     timestamp_ns: int
 
 

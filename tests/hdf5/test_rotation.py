@@ -18,6 +18,8 @@ from mulletdaq import errors
 from mulletdaq.hdf5 import HDF5Writer
 from mulletdaq.hdf5.engine import Engine
 from mulletdaq.hdf5.options import EngineOptions, RingAddress, Rotation
+from mulletdaq.hdf5.reading import open_for_reading
+from mulletdaq.hdf5.storage import Storage
 from mulletdaq.hdf5.templates import at, fill, following
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
@@ -95,7 +97,7 @@ def test_no_other_file_can_be_made(path: Path, make_ring: MakeRing, monkeypatch:
         assert not engine.rotation_error and engine.path.endswith("out_part2.h5")
 
 
-def refuse(_: str) -> Any:
+def refuse(*_: str) -> Any:
     raise errors.FileWriteError("no more files")
 
 
@@ -203,3 +205,10 @@ def test_file_follows_file(tmp_path: Path, make_ring: MakeRing) -> None:
     assert sorted(entry.name for entry in tmp_path.glob("*.h5")) == ["a_1.h5", "a_2.h5", "a_3.h5"]
     with h5py.File(tmp_path / "a_1.h5") as file:
         assert file.attrs["continued_in"] == b"a_2.h5"
+
+
+def test_a_file_that_follows_says_so_from_its_first_moment_on(path: Path) -> None:
+    """A writer killed right after making it has written nothing else: without this it would seem to begin something."""
+    with closing(Storage(str(path), continues="before.h5")), open_for_reading(str(path)) as file:
+        assert list(file["runs"]) == []
+        assert file.attrs["continues"] == b"before.h5"

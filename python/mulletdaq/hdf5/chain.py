@@ -20,7 +20,6 @@ from mulletdaq.hdf5.storage import Storage
 from mulletdaq.hdf5.templates import following
 
 _CONTINUED_IN = "continued_in"
-_CONTINUES = "continues"
 
 
 @dataclass
@@ -100,29 +99,28 @@ class Chain:
         self.storage.close()
 
 
-def open_chain(path: str, open_storage: Callable[[str], Storage]) -> Chain:
-    """Open the last file of the chain that begins at a path.
+def open_chain(path: str, open_storage: Callable[[str, str], Storage]) -> Chain:
+    """Open the last file of the chain that begins at a path; a file is opened by its path and its predecessor's name.
 
     Raises
     ------
     FileError
         As :class:`~mulletdaq.hdf5.storage.Storage`.
     """
-    chain = Chain(open_storage(path))
+    chain = Chain(open_storage(path, ""))
     try:
         while (name := _following(chain.storage)) is not None:
             _count(chain)
             before = chain.storage
-            chain.storage = open_storage(name)
+            chain.storage = open_storage(name, os.path.basename(before.path))
             _let_go(chain, before)
-            _name_predecessor(chain.storage, before)
     except BaseException:
         chain.close()
         raise
     return chain
 
 
-def continue_chain(chain: Chain, template: str, open_storage: Callable[[str], Storage]) -> None:
+def continue_chain(chain: Chain, template: str, open_storage: Callable[[str, str], Storage]) -> None:
     """End the last file of a chain, and begin the next under the first free name of a template.
 
     Raises
@@ -135,8 +133,7 @@ def continue_chain(chain: Chain, template: str, open_storage: Callable[[str], St
     with undisturbed():
         set_attribute(before.file, _CONTINUED_IN, os.path.basename(name))
         before.commit(ended=True)
-    storage = open_storage(name)
-    _name_predecessor(storage, before)
+    storage = open_storage(name, os.path.basename(before.path))
     _count(chain)
     chain.storage = storage
     _let_go(chain, before)
@@ -192,13 +189,6 @@ def _following_of(file: Any, path: str) -> str | None:
     if name != os.path.basename(name) or name in (".", ".."):
         raise FileFormatError(f"{path} says it goes on in {name!r}, which is no name of a file beside it")
     return os.path.join(os.path.dirname(path), name)
-
-
-def _name_predecessor(storage: Storage, before: Storage) -> None:
-    if storage.created:
-        with undisturbed():
-            set_attribute(storage.file, _CONTINUES, os.path.basename(before.path))
-            storage.commit()
 
 
 def _count(chain: Chain) -> None:

@@ -276,7 +276,7 @@ class Engine:
             for stream in streams:
                 stream.close()
 
-    def _open_storage(self, path: str) -> Storage:
+    def _open_storage(self, path: str, continues: str) -> Storage:
         return open_output(path, self.options)
 
     def _open_streams(self) -> None:

@@ -58,6 +58,8 @@ class Storage:
         Text of the ``creator`` attribute of a new file; ``mulletdaq`` and its version when None.
     metadata
         What :func:`~mulletdaq.hdf5.attributes.plain_metadata` made; stored when the file is new.
+    continues
+        Name of the file that a new one goes on from; it says so from its first moment on.
     fsync
         ``"commit"`` puts every commit on the disk, ``"never"`` leaves that to the operating system.
     lock_timeout_s
@@ -94,6 +96,7 @@ class Storage:
         *,
         creator: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        continues: str = "",
         fsync: Literal["commit", "never"] = "commit",
         lock_timeout_s: float = 0.0,
         journal_limit_bytes: int = LIMIT_BYTES,
@@ -101,6 +104,7 @@ class Storage:
         self.path = path
         self._creator = creator or f"mulletdaq {_version()}"
         self._metadata = metadata or {}
+        self._continues = continues
         self._attempted: int | None = None
         with explained(path, writing=True):
             check_regular(path)
@@ -210,6 +214,8 @@ class Storage:
                 self.file = h5py.File(self._journal, "w", libver=LIBVER)
                 _keep_little_metadata(self.file)
                 _make_skeleton(self.file, self._creator, self._metadata)
+                if self._continues:
+                    set_attributes(self.file, continues=self._continues)
                 self._journal.commit()
                 self._begun_ns = get_integer(self.file, "start_ns")
                 return

@@ -401,7 +401,7 @@ def test_recordings_that_came_and_went_leave_nothing_open(mullet: Mullet) -> Non
 
         record(0, 2)
         before = open_files(process.pid)
-        record(2, 12)
+        record(2, 7)
         assert open_files(process.pid) <= before
     end(mullet, process)
 

@@ -15,9 +15,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from mulletdaq.ring import RingBuffer
-
-from .flight.supervisor import Supervisor
+import mulletdaq as mullet
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -25,6 +23,18 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 PATIENCE_S = 120
 DAEMON = "grpc://127.0.0.1:50051"
+DAEMON_CONFIG = """
+[daemon]
+port = 0
+data_folders = [".."]
+disk_reserve_mb = 0
+[streams.experiment_data]
+ring_mb = 1
+outputs = [{ path = "data.h5" }]
+[streams.uploaded]
+ring_mb = 1
+outputs = [{ path = "uploaded.h5" }]
+"""
 INTERPRETERS = {"octave": ("octave-cli", "--norc", "octave"), "r": ("Rscript", "--vanilla", "r-bioc-rhdf5")}
 """Program, option, and Debian's package; each runs its blocks where it is."""
 
@@ -77,15 +87,21 @@ def demo_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, ring_directory: Path) -> Iterator[Supervisor]:
-    """A Flight service with a stream that has rows, and one without."""
-    with Supervisor(data_folders=[str(tmp_path)]) as service:
-        for stream in ("experiment_data", "uploaded"):
-            service.rings[stream] = RingBuffer.create(ring_directory / f"{stream}.ring", capacity_mb=1)
-        with service.rings["experiment_data"].producer({"voltage": "V"}) as producer:
+def daemon(tmp_path: Path) -> Iterator[str]:
+    """The address of a daemon with a stream that has rows, and one without."""
+    config = tmp_path / "daemon" / "mullet.toml"
+    config.parent.mkdir()
+    config.write_text(DAEMON_CONFIG)
+    command = [str(Path(sys.executable).parent / "mullet"), "daemon", "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = list(iter(process.stdout.readline, "ready for hardware\n"))
+        with mullet.attach("experiment_data") as ring, ring.producer({"voltage": "V"}) as producer:
             for number in range(2000):
                 producer.append(number * 0.5)
-        yield service
+        yield next(line.split()[1] for line in lines if line.startswith("  address"))
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
@@ -109,7 +125,7 @@ def test_code_blocks(page: Path, tmp_path: Path, demo_files: Path, request: pyte
                 (tmp_path / "mullet.toml").write_text(block.text)
     text = "\n".join(script)
     if DAEMON in text:
-        text = text.replace(DAEMON, request.getfixturevalue("daemon").address)
+        text = text.replace(DAEMON, request.getfixturevalue("daemon"))
     (tmp_path / "page.py").write_text(text)
     run([sys.executable, "-W", "error", "page.py"], tmp_path)
     for block in blocks(page):

@@ -1,4 +1,6 @@
-"""Daemon, writer and producer killed in random order under load; the file then has every row once.
+"""Daemon, Flight service, writers and producer killed in random order under load; the files then have every row once.
+
+One stream is filled by a script here and read over Flight, the other one is filled by an upload.
 
 ``python -m tests.daemon.kill_storm SECONDS [SEED]``
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,11 +19,25 @@ from pathlib import Path
 from signal import SIGKILL
 
 import numpy as np
+import psutil
 
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import ring_path
 
-from .running import ONE_STREAM, Pids, Running, eventually, stored
+from .remote_load import Reader, Uploader
+from .running import Pids, Running, eventually, stored
+
+CONFIG = """
+[daemon]
+port = {port}
+disk_reserve_mb = 0
+[streams.data]
+ring_mb = 10
+outputs = [{{ path = "data.h5", flush_interval_s = 0.1 }}]
+[streams.remote]
+ring_mb = 10
+outputs = [{{ path = "remote.h5", flush_interval_s = 0.1 }}]
+"""
 
 LOAD = """
 import sys, time
@@ -33,6 +50,8 @@ while True:
     time.sleep(0.005)
 """
 
+MODULES = {"writer": "mulletdaq.hdf5.process", "flight": "mulletdaq.flight.process"}
+
 
 class Storm:
     """One daemon after the other, one producer after the other."""
@@ -40,13 +59,18 @@ class Storm:
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder = folder
         self._random = random.Random(seed)
-        (folder / "mullet.toml").write_text(ONE_STREAM.format(daemon="", stream="", output=""))
+        port = free_port()
+        (folder / "mullet.toml").write_text(CONFIG.format(port=port))
         (folder / "load.py").write_text(LOAD)
         self._all: list[Running] = []
         self.daemon = self._start_daemon()
         self.producer = self._start_producer()
         self.pids = Pids()
-        self.kills = {"daemon": 0, "writer": 0, "producer": 0}
+        address = f"grpc://127.0.0.1:{port}"
+        self.uploader, self.reader = Uploader(address, "remote"), Reader(address, "data")
+        self.uploader.begun.wait()
+        self.reader.begun.wait()
+        self.kills = {"daemon": 0, "flight": 0, "writer": 0, "producer": 0}
 
     def _start_daemon(self) -> Running:
         self._all.append(Running(self._folder, "--config", "mullet.toml"))
@@ -76,32 +100,55 @@ class Storm:
             if victim == "producer":
                 self._end_producer()
                 self.producer = self._start_producer()
-            elif victim == "writer":
-                writer = eventually(lambda: self.pids.writer, "there is a writer")
+            elif victim in MODULES:
+                children = eventually(lambda module=MODULES[victim]: self._children(module), f"there is a {victim}")
                 with suppress(ProcessLookupError):
-                    os.kill(writer, SIGKILL)
+                    os.kill(self._random.choice(children), SIGKILL)
             else:
                 self.daemon.kill()
                 self.daemon = self._start_daemon()
 
+    def _children(self, module: str) -> list[int]:
+        found = []
+        for child in psutil.Process(self.daemon.process.pid).children():
+            with suppress(psutil.Error):
+                if module in child.cmdline():
+                    found.append(child.pid)
+        return sorted(found)
+
     def finish(self) -> int:
-        """End all in good order; how many rows the file has, which are all that were produced."""
+        """End all in good order; how many rows the files have, which are all that were produced."""
         self._end_producer()
         rows = self.pids.rows
         self.pids.close()
+        self.uploader.ended.set()
+        self.uploader.join()
+        eventually(lambda: self.reader.rows == rows or self.reader.error, "the reader has all")
+        self.reader.ended.set()
+        self.reader.join()
+        assert self.reader.rows == rows
         assert self.daemon.stop() == 0, self.daemon.log
-        path = self._folder / "data.h5"
-        np.testing.assert_array_equal(stored(path), np.arange(rows))
-        assert verify(path).ok, verify(path).problems
-        assert not ring_path("data").exists()
-        return rows
+        for stream, count in (("data", rows), ("remote", self.uploader.rows)):
+            path = self._folder / f"{stream}.h5"
+            np.testing.assert_array_equal(stored(path), np.arange(count))
+            assert verify(path).ok, verify(path).problems
+            assert not ring_path(stream).exists()
+        return rows + self.uploader.rows
 
     def clean_up(self) -> None:
         """End all that is left."""
         if self.producer.poll() is None:
             self._end_producer()
+        self.uploader.ended.set()
+        self.reader.ended.set()
         for one in self._all:
             one.clean_up()
+
+
+def free_port() -> int:
+    """A port that nobody listens at; the daemons after the first must be found there too."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 def storm(folder: Path, seconds: float, seed: int) -> tuple[int, dict[str, int]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import threading
 from typing import Any
 
 from mulletdaq.daemon.conditions import Condition, Conditions
@@ -91,3 +93,38 @@ def test_plain_lines_are_for_people_and_no_log_can_stop_the_daemon() -> None:
     assert output.getvalue().count("it died") == 3
     output.close()
     log.say("info", "x", "into nothing")
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody_and_counts_what_it_left_out() -> None:
+    reading, writing = os.pipe()
+    with open(reading) as reader, open(writing, "w") as output:
+        log = Log(as_json=True, output=output)
+        for number in range(1000):
+            log.say("info", "x", f"{number} {'long ' * 1000}")
+        received = b""
+        while len(received) < 4096:
+            received += os.read(reader.fileno(), 1 << 20)
+        log.say("info", "x", "the last")
+        while not received.endswith(b"\n") or b"the last" not in received:
+            received += os.read(reader.fileno(), 1 << 20)
+        lines = [json.loads(line) for line in received.splitlines()]
+    assert 1 < len(lines) < 1000
+    assert lines[-1]["left_out"] == 1000 - (len(lines) - 1)
+    assert lines[-1]["message"].startswith(f"({lines[-1]['left_out']} lines before")
+
+
+def test_what_is_repeated_is_counted_by_all_threads_together() -> None:
+    output = io.StringIO()
+    log = Log(output=output)
+
+    def repeat() -> None:
+        for number in range(3000):
+            log.repeated("error", "x", "abc"[number % 3] * (number % 1500), "again")
+
+    threads = [threading.Thread(target=repeat) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1500 <= output.getvalue().count("again") <= 12_000
+    assert len(log._repeats) == 1000

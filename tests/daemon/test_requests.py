@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import math
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 
 from mulletdaq import errors
+from mulletdaq.daemon import recordings
 from mulletdaq.daemon.checks import load_config
 from mulletdaq.daemon.log import Log
 from mulletdaq.daemon.supervisor import Daemon
 from mulletdaq.flight import messages as m
 from mulletdaq.hdf5.verify import verify
-from mulletdaq.ring import attach
+from mulletdaq.ring import attach, ring_directory
 
 from .running import stored
 
@@ -260,3 +262,125 @@ outputs = [{ path = "a.h5" }]
 
     go(test, tmp_path, text)
     assert verify(tmp_path / "a.h5").ok
+
+
+def test_so_many_recordings_at_once_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "_MOST_AT_ONCE", 3)
+
+    async def test(daemon: Daemon) -> None:
+        for name in ("one", "two"):
+            await daemon.answer("", m.StartRecording(name=name, path="{name}.h5"))
+        with pytest.raises(errors.RecordingError, match="3 recordings run already"):
+            await daemon.answer("", m.StartRecording(name="three", path="{name}.h5"))
+        await daemon.answer("", m.StopRecording(name="one"))
+        assert (await daemon.answer("", m.StartRecording(name="three", path="{name}.h5"))).state == "recording"
+
+    go(test, tmp_path)
+
+
+def test_no_room_for_the_note_to_a_successor_keeps_no_client_from_its_answer(tmp_path: Path) -> None:
+    async def test(daemon: Daemon) -> None:
+        (ring_directory() / "daemon.new").mkdir()  # where the note is to be written
+        info = await daemon.answer("", m.StartRecording(name="one", path="one.h5"))
+        assert info.state == "recording"
+        produce("a", 0, 10)
+        assert (await daemon.answer("", m.StopRecording(name="one"))).rows_persisted == 10
+        assert "cannot be noted" in daemon._log._output.getvalue()  # type: ignore[attr-defined]
+
+    go(test, tmp_path)
+
+
+def test_a_note_to_a_recording_that_is_ending_is_refused_at_once(tmp_path: Path) -> None:
+    """Its writer cannot be asked just then, and the daemon must not wait for it."""
+
+    async def test(daemon: Daemon) -> None:
+        await daemon.answer("", m.StartRecording(name="one", path="one.h5"))
+        ending = asyncio.create_task(daemon.answer("", m.StopRecording(name="one")))
+        await asyncio.sleep(0)
+        with pytest.raises(errors.RecordingError, match="is ending"):
+            await daemon.answer("", m.Annotate(text="too late", recording="one"))
+        assert (await ending).state == "stopped"
+
+    go(test, tmp_path)
+
+
+def test_an_output_that_is_still_to_start_is_started_for_the_last_rows(tmp_path: Path) -> None:
+    """A writer was told to end by others, and the daemon before its next could start."""
+
+    async def test(daemon: Daemon) -> None:
+        [output] = daemon.recordings.running
+        produce("a", 0, 10)
+        await asyncio.to_thread(output.writer.stop)
+        produce("a", 10, 10)
+        output.look()
+        await daemon.recordings.end()
+        assert (output.stopped_ns is not None, output.writer.alive) == (True, False)
+
+    go(test, tmp_path)
+    np.testing.assert_array_equal(stored(tmp_path / "a.h5"), np.arange(20))
+
+
+def test_a_ring_that_fills_is_told_at_three_quarters_and_is_grave_at_nine_tenths(tmp_path: Path) -> None:
+    """Nothing is written for lack of room on the disk."""
+    text = """
+[daemon]
+flight = false
+disk_reserve_mb = 1_000_000_000
+[streams.a]
+ring_mb = 1
+outputs = [{ path = "a.h5" }]
+"""
+
+    async def test(daemon: Daemon) -> None:
+        stream = daemon.streams["a"]
+
+        def levels() -> list[str]:
+            lines = daemon._log._output.getvalue().splitlines()  # type: ignore[attr-defined]
+            return [line.split()[1] for line in lines if "the ring of stream a is" in line and "over after" not in line]
+
+        with attach("a") as ring, ring.producer({"value": ""}) as producer:
+            while stream.fill < 0.65:
+                producer.append_block(np.zeros(100))
+            looked_at = stream.looked_at
+            await until(lambda: stream.looked_at > looked_at)
+            assert levels() == []
+            while stream.fill < 0.75:
+                producer.append_block(np.zeros(100))
+            await until(lambda: levels() == ["warning:"])
+            assert "ring_fill" in [reason.code for reason in daemon.health().reasons]
+            while stream.fill < 0.93:
+                producer.append_block(np.zeros(100))
+            await until(lambda: levels() == ["warning:", "error:"])
+
+    go(test, tmp_path, text)
+    assert verify(tmp_path / "a.h5").ok
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("192.0.2.1", "one of this computer's addresses"),
+        ("no-such-computer.invalid", "one of this computer's addresses"),
+        ("127.0.0.1", "somebody listens there already; stop that program, or choose another port"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_told_at_once(tmp_path: Path, host: str, message: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        text = f'[daemon]\nhost = "{host}"\nport = {port}\ninsecure = true\n[streams.a]\n'
+        with pytest.raises(errors.DaemonError, match=f"cannot listen at {host}:{port}: .*{message}"):
+            go(nothing, tmp_path, text)
+    assert not list(tmp_path.rglob("*.h5"))
+    assert [path.name for path in ring_directory().iterdir()] == ["daemon.lock"]
+
+
+async def nothing(daemon: Daemon) -> None:
+    """It must not come so far."""
+    raise AssertionError
+
+
+def test_a_name_with_an_address_that_can_be_had_is_one_to_listen_at(tmp_path: Path) -> None:
+    async def test(daemon: Daemon) -> None:
+        assert daemon.address.startswith("grpc://localhost:")
+
+    go(test, tmp_path, '[daemon]\nhost = "localhost"\nport = 0\n[streams.a]\n')

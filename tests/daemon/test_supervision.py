@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
 import mulletdaq as mullet
@@ -113,6 +115,24 @@ def test_a_writer_that_stands_still_is_told_of_and_replaced(start: Start, tmp_pa
     assert verify(tmp_path / "data.h5").ok
 
 
+def test_a_writer_that_hangs_before_it_is_ready_is_told_of_and_replaced(start: Start, tmp_path: Path) -> None:
+    daemon = start(daemon="stall_timeout_s = 2", wait=False)
+
+    def held() -> int | None:
+        for child in psutil.Process(daemon.process.pid).children():
+            with suppress(psutil.Error):
+                if "mulletdaq.hdf5.process" in child.cmdline():
+                    child.suspend()
+                    return int(child.pid)
+        return None
+
+    writer = eventually(held, "a writer's process begins")
+    assert f"process {writer}) has done nothing for 2 s" in daemon.wait_for("writer")["message"]
+    daemon.wait_for("ready")
+    assert Hardware(tmp_path, 100, 1000).wait() == 0
+    finish(daemon, tmp_path / "data.h5", 100)
+
+
 def test_a_source_that_stands_still_is_told_of_and_replaced(start: Start) -> None:
     daemon = start(daemon="stall_timeout_s = 4", stream=SIMULATED)
     pids = Pids()
@@ -165,6 +185,7 @@ def test_an_output_that_is_no_file_of_ours_is_refused(start: Start, tmp_path: Pa
     daemon = start(wait=False)
     assert daemon.process.wait() == 1
     assert "not an HDF5 file" in daemon.wait_for("start_failed")["message"]
+    assert not daemon.said("not_saved"), "that was said already"
     assert (tmp_path / "data.h5").read_bytes() == b"not HDF5" * 1000
 
 
@@ -178,7 +199,8 @@ def test_an_output_that_somebody_holds_is_waited_for(start: Start, tmp_path: Pat
     assert held.stdout is not None and held.stdin is not None
     held.stdout.readline()
     daemon = start()
-    daemon.wait_for("recording_failed")
+    assert "data.h5, not written yet: " in daemon.said("ready")[0]["message"]
+    assert "trying again" in daemon.said("recording_failed")[0]["message"]
     hardware = Hardware(tmp_path, 100, 1000)
     assert hardware.wait() == 0
     held.kill()
@@ -196,7 +218,8 @@ def test_rows_that_no_file_takes_stay_in_the_ring_and_the_end_says_so(start: Sta
         daemon.wait_for("recording_failed")
         assert Hardware(tmp_path, 100, 1000).wait() == 0
         assert daemon.stop() == 1
-        assert "could not start" in daemon.said("not_saved")[0]["message"]
+        [told] = daemon.said("not_saved")
+        assert "data.h5: recording data could not start: " in told["message"]
     (tmp_path / "data.h5").unlink()
     finish(start(), tmp_path / "data.h5", 100)
 

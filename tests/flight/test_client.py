@@ -86,14 +86,12 @@ def test_errors_are_ours(service: Supervisor, ring: RingBuffer, connection: mull
         connection.read_file("nothing.h5").table()
 
 
-def test_nobody_there(tmp_path: Path) -> None:
-    begin = time.monotonic()
+def test_nobody_there() -> None:
     with mullet.connect("grpc://127.0.0.1:1") as connection:
         for ask in (connection.health, lambda: connection.table("a"), lambda: connection.upload("a", SCHEMA)):
             with pytest.raises(ConnectionLostError, match=r"grpc://127\.0\.0\.1:1 does not answer") as refusal:
                 ask()
             assert "\n" not in str(refusal.value)
-    assert time.monotonic() - begin < 60  # at once, not after the patience for a broken connection
 
 
 @pytest.mark.parametrize("address", ["localhost:50051", "http://a", "grpc://", "grpc://a/b", ""])

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +240,51 @@ def test_unguarded_scripts(path: Path, tmp_path: Path, stream: str) -> None:
 def limit_file_size(pid: int, size: int | None) -> None:
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
+
+
+def hold_next(but: int | None) -> int:
+    """Stop a writer's process just after its start, long before it is ready; its id."""
+
+    def find() -> int | None:
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if child.pid != but and "mulletdaq.hdf5.process" in child.cmdline():
+                    child.suspend()
+                    return int(child.pid)
+        return None
+
+    return int(eventually(find, "a writer's process begins"))
+
+
+def test_a_process_that_hangs_before_it_is_ready_is_killed(path: Path, make_ring: MakeRing) -> None:
+    ring = make_ring()
+    reports: list[str] = []
+    writer = HDF5Writer(path, ring, flush_interval_s=0.05, start_patience_s=1, report=reports.append)
+    told: list[str] = []
+
+    def start() -> None:
+        with pytest.raises(errors.WriterError) as refusal:
+            writer.start()
+        told.append(str(refusal.value))
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    first = hold_next(None)
+    starting.join()
+    assert "was killed by SIGKILL" in told[0]
+    assert f"(process {first}) has done nothing for 1 s before it was ready" in reports[0]
+
+    writer.start()
+    ring.write_arrow_batch(rows(0, 100))
+    living = writer.pid
+    assert living is not None
+    os.kill(living, signal.SIGKILL)
+    held = hold_next(living)
+    eventually(lambda: writer.pid not in (living, held) and not writer.restarting, "another one is ready")
+    assert writer.restarts == 2
+    writer.stop()
+    assert len(stored_rows(path)) == 100
+    assert verify(path).ok
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

@@ -21,7 +21,9 @@ def banner(daemon: Daemon) -> Iterator[str]:
     for output in daemon.recordings.running:
         interval_s = output.plan.options["flush_interval_s"]
         streams = "" if len(daemon.streams) == 1 else f" ({', '.join(output.plan.streams)})"
-        yield f"  output   {output.info().path}{streams}, written every {interval_s:g} s"
+        info = output.info()
+        how = f"written every {interval_s:g} s" if info.state != "failed" else f"not written yet: {info.reason}"
+        yield f"  output   {info.path}{streams}, {how}"
     yield f"  address  {daemon.address or 'none, Flight is off'}"
     yield "ready for hardware"
 

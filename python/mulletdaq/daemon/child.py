@@ -135,7 +135,11 @@ class Child:
             quick_deaths = 0 if long_life else quick_deaths + 1
             self.last_death = how
             self._log.repeated(
-                "error", "child_died", f"{self.kind} {self.name} {how}", f"{self} {how}", child=self.name
+                "error",
+                "child_died",
+                f"{self.kind} {self.name} {how}",
+                f"{self} {how}; it is started again",
+                child=self.name,
             )
             delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(quick_deaths, 10)) if quick_deaths else 0.0
             with suppress(TimeoutError):
@@ -200,9 +204,18 @@ class Child:
             self.has_begun.set()
 
     async def _log_errors(self, output: asyncio.StreamReader) -> None:
-        with suppress(ValueError):
-            while line := await output.readline():
-                self._log.say("warning", "child_said", f"{self}: {line.decode(errors='replace')}", child=self.name)
+        """Pass on what it says, but not without end: a client may be what makes it talk."""
+        while line := await _line(output):
+            said = line.decode(errors="replace")
+            self._log.repeated("warning", "child_said", f"{self.name} {said}", f"{self}: {said}", child=self.name)
+
+
+async def _line(output: asyncio.StreamReader) -> bytes:
+    """The next line; one that is too long in pieces."""
+    try:
+        return await output.readline()
+    except ValueError:
+        return b"a line too long for any log"
 
 
 __all__ = ["Child"]

@@ -29,6 +29,9 @@ class Losses:
     def look(self, outputs: Iterable[Output]) -> Iterator[Condition]:
         """Conditions for those that did."""
         now = time.monotonic()
+        outputs = list(outputs)
+        names = {output.name for output in outputs}
+        self._seen = {name: seen for name, seen in self._seen.items() if name in names}
         for output in outputs:
             lost = output.statistics().rows_lost
             before, at = self._seen.get(output.name, (0, -_LOSS_LASTS_S))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -20,9 +20,11 @@ _Result = TypeVar("_Result")
 
 _FIRST_DELAY_S = 1.0
 _LONGEST_DELAY_S = 30.0
-_LONGEST_POLL_S = 0.1
-TRANSIENT = (FileLockedError, FileWriteError)
-"""What may go away by itself: somebody holds the file, the disk is full or not mounted."""
+_FASTEST_MB_PER_S = 400.0
+_LONGEST_POLL_S = 0.25
+_SHORTEST_POLL_S = 0.1
+TRANSIENT = (FileLockedError, FileWriteError, WriterError)
+"""What may go away by itself: somebody holds the file, the disk is full, not mounted or hangs, a writer was killed."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Output:
         What is to be done.
     rings
         The rings of its streams, by name.
-    reserve_mb, drain_timeout_s
+    reserve_mb, drain_timeout_s, start_patience_s
         See :class:`mulletdaq.HDF5Writer`.
     log
         Where problems are told.
@@ -87,7 +89,14 @@ class Output:
     """
 
     def __init__(
-        self, plan: OutputPlan, rings: Mapping[str, RingBuffer], *, reserve_mb: float, drain_timeout_s: float, log: Log
+        self,
+        plan: OutputPlan,
+        rings: Mapping[str, RingBuffer],
+        *,
+        reserve_mb: float,
+        drain_timeout_s: float,
+        start_patience_s: float,
+        log: Log,
     ) -> None:
         self.plan = plan
         self.stalled_since: float | None = None
@@ -111,7 +120,8 @@ class Output:
             "persist": [inner for inner, name in self._names.items() if name in plan.persist],
             "reserve_mb": reserve_mb,
             "drain_timeout_s": drain_timeout_s,
-            "poll_interval_s": min(_LONGEST_POLL_S, self._flush_interval_s / 4),
+            "start_patience_s": start_patience_s,
+            "poll_interval_s": min(_poll_interval_s(rings[name] for name in plan.streams), self._flush_interval_s / 4),
             "check_schemas": False,
             "report": self._report,
             **plan.options,
@@ -139,8 +149,10 @@ class Output:
     # ---- start and end
 
     async def start(self) -> None:
-        """Start writing; MulletError if that is not possible."""
+        """Start writing, unless it is to end already; MulletError if that is not possible."""
         async with self._busy:
+            if self._stopping.is_set():
+                return
             await asyncio.to_thread(self.writer.start)
             self._started, self.reason, self._moved_at = True, None, time.monotonic()
 
@@ -152,12 +164,16 @@ class Output:
                 await self.start()
                 return
             except MulletError as error:
-                self.reason = str(error)
-                words = f"recording {self.name} cannot start: {error}; trying again"
-                self._log.repeated("error", "recording_failed", f"{self.name} {error}", words, recording=self.name)
+                self.tell_why_not(error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay_s)
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+
+    def tell_why_not(self, error: MulletError) -> None:
+        """Log why it did not start; it is tried again."""
+        self.reason = str(error)
+        words = f"recording {self.name} cannot start: {error}; trying again"
+        self._log.repeated("error", "recording_failed", f"{self.name} {error}", words, recording=self.name)
 
     async def stop(self) -> None:
         """Bring everything written so far into the file, and end.
@@ -172,16 +188,22 @@ class Output:
             if self.stopped_ns is not None:
                 return
             try:
-                if not self._started and self.reason is not None:
-                    raise RecordingError(f"recording {self.name} could not start: {self.reason}")
-                if self._started:
-                    self._final = await asyncio.to_thread(self._stop_writer)
+                if not self._started:
+                    await asyncio.to_thread(self._start_at_last)
+                self._final = await asyncio.to_thread(self._stop_writer)
             except MulletError as error:
                 self._final = self.writer.statistics()
                 self.reason = str(error)
                 raise
             finally:
                 self.stopped_ns = time.time_ns()
+
+    def _start_at_last(self) -> None:
+        """Start a writer that was still to be: rows may wait for it."""
+        try:
+            self.writer.start()
+        except MulletError as error:
+            raise RecordingError(f"recording {self.name} could not start: {error}") from error
 
     def _stop_writer(self) -> WriterStatistics:
         """Stop the writer; one that was told to end by others, as a whole group may be, has not seen the last rows."""
@@ -221,6 +243,8 @@ class Output:
     def annotate(self, text: str, timestamp_ns: int) -> None:
         """Store a note with its time and each stream's row."""
         self._check_running()
+        if self._stopping.is_set():
+            raise RecordingError(f"recording {self.name} is ending")
         rows = {inner: self._rings[name].newest_row for inner, name in self._names.items()}
         self.writer.annotate(text, timestamp_ns, rows)
 
@@ -331,6 +355,12 @@ class Output:
 
     def _report(self, message: str) -> None:
         self._log.repeated("warning", "writer", f"{self.name} {message}", message, recording=self.name)
+
+
+def _poll_interval_s(rings: Iterable[RingBuffer]) -> float:
+    """How often a writer is to look whether a ring fills early: each look costs, and a large ring takes its time."""
+    fills_in_s = min(ring.capacity_bytes for ring in rings) / (_FASTEST_MB_PER_S * 1e6)
+    return min(max(fills_in_s, _SHORTEST_POLL_S), _LONGEST_POLL_S)
 
 
 __all__ = ["TRANSIENT", "Output", "OutputPlan"]

@@ -106,7 +106,8 @@ class DaemonPlace:
         if memory is None:
             self._state.unlink(missing_ok=True)
         else:
-            self.remember(memory)
+            with suppress(OSError):  # no room: the note before tells nearly the same
+                self.remember(memory)
         os.close(self._lock)
 
 

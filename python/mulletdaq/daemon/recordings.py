@@ -18,6 +18,7 @@ from mulletdaq.errors import MulletError, RecordingError, StreamNotFoundError
 from mulletdaq.flight.messages import Annotate, Flush, RecordingInfo, Rotate, StartRecording, StopRecording
 
 _REMEMBERED = 100
+_MOST_AT_ONCE = 64
 
 
 class Recordings:
@@ -68,11 +69,15 @@ class Recordings:
         before = list(_plans(remembered))
         plans = [gone_on_with(self._with_ids(plan), before) for plan in permanent_plans(self._config)]
         outputs = [self._make(plan) for plan in plans]
+        refused: list[BaseException] = []
         for output, error in zip(outputs, await self._start_all(outputs), strict=True):
             if isinstance(error, TRANSIENT):
-                self._start_later(output)
+                self._start_later(output, error)
             elif error is not None:
-                raise error
+                del self._running[output.name]
+                refused.append(error)
+        if refused:
+            raise refused[0]
         for plan in before:
             if not plan.permanent:
                 await self._resume(plan)
@@ -89,17 +94,17 @@ class Recordings:
         output = self._make(plan)
         try:
             await output.start()
-        except MulletError:
-            self._start_later(output)
+        except MulletError as error:
+            self._start_later(output, error)
 
     def _with_ids(self, plan: OutputPlan) -> OutputPlan:
         return dataclasses.replace(plan, stream_ids={name: self._streams[name].ring.stream_id for name in plan.streams})
 
-    async def end(self) -> list[str]:
-        """Stop all, everything written so far in their files; what went wrong, a line each."""
+    async def end(self) -> bool:
+        """Stop all; whether everything written so far is in their files."""
         outputs = self.running
         results = await asyncio.gather(*(self._end_one(output) for output in outputs), return_exceptions=True)
-        return [str(result) for result in results if isinstance(result, BaseException)]
+        return not any(isinstance(result, BaseException) for result in results)
 
     def remember(self, *, commanded: bool = True) -> list[dict[str, Any]]:
         """What a successor needs to go on, with recordings by command or without."""
@@ -116,6 +121,8 @@ class Recordings:
             If that is not possible; nothing is left behind.
         """
         check_name(asked.name, self._running)
+        if len(self._running) >= _MOST_AT_ONCE:
+            raise RecordingError(f"{len(self._running)} recordings run already, each in a process; stop one first")
         rows = {name: stream.ring.newest_row for name, stream in self._streams.items()}
         output = self._make(self._with_ids(commanded_plan(self._config, asked, rows)))
         try:
@@ -158,7 +165,8 @@ class Recordings:
                 words = f"recording {output.name} has ended with {info.rows_persisted} rows in {info.path}"
                 level: Level = "info" if info.reason is None else "error"
                 reason = "" if info.reason is None else f": {info.reason}"
-                self._log.say(level, "recording_stopped", words + reason, recording=output.name, path=info.path)
+                event = "recording_stopped" if info.reason is None else "not_saved"
+                self._log.say(level, event, words + reason, recording=output.name, path=info.path)
 
     def infos(self) -> list[RecordingInfo]:
         """All recordings, those that have ended first."""
@@ -201,12 +209,14 @@ class Recordings:
             rings,
             reserve_mb=daemon.disk_reserve_mb,
             drain_timeout_s=daemon.drain_timeout_s,
+            start_patience_s=daemon.stall_timeout_s,
             log=self._log,
         )
         self._running[plan.name] = output
         return output
 
-    def _start_later(self, output: Output) -> None:
+    def _start_later(self, output: Output, error: MulletError) -> None:
+        output.tell_why_not(error)
         task = asyncio.get_running_loop().create_task(output.start_in_the_end())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

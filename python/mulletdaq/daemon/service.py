@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -55,6 +57,25 @@ class FlightService:
         host = self._config.daemon.host
         scheme = "grpc" if self._config.daemon.tls_certificate_file is None else "grpc+tls"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    async def check_address(self) -> None:
+        """See whether it can listen, before anything is begun.
+
+        Raises
+        ------
+        DaemonError
+            If somebody else listens there, or it is no address of this computer.
+        """
+        host, port = self._config.daemon.host.strip("[]"), self.port
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            failures = [_why_not(family, address) for family, _, _, _, address in found]
+        except OSError as error:
+            failures = [error]
+        # A name may have an address of a kind that this computer does not use; one that can be had will do.
+        taken = [error for error in failures if error is not None and error.errno == errno.EADDRINUSE]
+        if taken or None not in failures:
+            raise DaemonError(f"cannot listen at {host}:{port}: {_in_words((taken or failures)[0])}")
 
     async def start(self) -> None:
         """Start it, and wait until it listens.
@@ -118,6 +139,27 @@ class FlightService:
         except Exception as error:
             answer = Answer(id=question.id, error=error_message(error))
         self.child.send(encode(answer) + b"\n")
+
+
+def _why_not(family: int, address: Any) -> OSError | None:
+    """What keeps a program from listening at an address; None if nothing does."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+def _in_words(error: OSError | None) -> str:
+    number = None if error is None else error.errno
+    if number == errno.EADDRINUSE:
+        return "somebody listens there already; stop that program, or choose another port with --port"
+    if number == errno.EACCES:
+        return "only root may listen there; choose a port from 1024 on with --port"
+    what = "no such address" if error is None else error.strerror
+    return f"{what}; choose a host that is one of this computer's addresses"
 
 
 def _in(folder: str, name: str | None) -> str | None:

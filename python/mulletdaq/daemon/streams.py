@@ -74,8 +74,11 @@ class DaemonStream:
 
     @property
     def fill(self) -> float:
-        """Share of the ring that its persisting sink has not committed; 0 where it has none."""
-        statistics = self.ring.statistics()
+        """Share of the ring that its persisting sink has not committed; 0 where it has none or is damaged."""
+        try:
+            statistics = self.ring.statistics()
+        except RingError:
+            return 0.0  # writer and readers tell of it; all other rings are looked after
         return statistics.fill if statistics.sink_pid is not None or self.ring.read_tail else 0.0
 
     def address(self) -> StreamAddress:

@@ -123,7 +123,8 @@ class Daemon:
                 discard_ring(stream.ring, self._log, [one.next_row(stream.name) for one in permanent])
             # The next daemon may be luckier than one that could not start, and goes on with rings that stay.
             plans = before.recordings if watching is None else plans
-            self._place.leave(Memory([], plans) if watching is None or self._rings_stay() else None)
+            noted = plans if watching is None else self._rings_stay()
+            self._place.leave(Memory([], plans) if noted else None)
         return whole
 
     # ---- beginning
@@ -131,6 +132,8 @@ class Daemon:
     async def _begin(self, before: Memory) -> None:
         survivors = before.children + self._orphans()
         await asyncio.to_thread(end_survivors, survivors, _SURVIVOR_PATIENCE_S, self._log)
+        if self._service is not None:
+            await self._service.check_address()
         for name, config in self.config.streams.items():
             self.streams[name] = DaemonStream(name, config, open_ring(name, config, self._log))
         rings = [stream.ring for stream in self.streams.values()]
@@ -183,7 +186,8 @@ class Daemon:
         for output in outputs:
             output.look()
             if output.hangs_s > stall_timeout_s:
-                self._log.say("error", "writer_killed", f"the writer of recording {output.name} hangs, and is replaced")
+                words = f"the writer of recording {output.name} hangs, and is replaced"
+                self._log.repeated("error", "writer_killed", output.name, words)
                 output.writer.kill()
         for child in self.children:
             look_at_child(child, self.streams, stall_timeout_s)
@@ -197,7 +201,15 @@ class Daemon:
                 *disk_conditions(self._disks),
             ]
         )
-        place.remember(Memory(self._children_now(), self.recordings.remember()))
+        self._remember(place)
+
+    def _remember(self, place: DaemonPlace) -> None:
+        """Note for a successor who works here; without room for the note, all else goes on."""
+        try:
+            place.remember(Memory(self._children_now(), self.recordings.remember()))
+        except OSError as error:
+            words = f"what a daemon after this one needs cannot be noted in {place.folder}: {error.strerror}; make room"
+            self._log.repeated("warning", "not_noted", str(error.strerror), words)
 
     def _stall_timeout_s(self) -> float:
         """How long a process may do nothing; for ever right after we were held ourselves, and heard nobody."""
@@ -230,10 +242,7 @@ class Daemon:
         await asyncio.gather(*(child.stop() for child in self._sources))
         if self._service is not None:
             await self._service.stop()
-        problems = await self.recordings.end()
-        for problem in problems:
-            self._log.say("error", "not_saved", problem)
-        return not problems
+        return await self.recordings.end()
 
     def _rings_stay(self) -> bool:
         return any(os.path.exists(stream.ring.path) for stream in self.streams.values())
@@ -276,7 +285,7 @@ class Daemon:
             return await doing
         finally:
             if self._place is not None:
-                self._place.remember(Memory(self._children_now(), self.recordings.remember()))
+                self._remember(self._place)
 
     def health(self) -> Health:
         """Whether all is well, and if not, why."""

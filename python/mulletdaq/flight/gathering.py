@@ -38,14 +38,13 @@ class GaplessReader:
             self._cursor = ring.cursor(start_row=start, verify=True)
         else:
             self._cursor = ring.cursor("latest" if start == "latest" else "oldest", verify=True)
-        self._held: pa.RecordBatch | None = None
-        self._end = 0
+        self._held: tuple[int, pa.RecordBatch] | None = None
         self._joins: bool | None = None
 
     @property
     def row(self) -> int:
-        """The next row that is read, or an earlier one if those up to it are lost."""
-        return self._cursor.row if self._held is None else self._end
+        """The next row that is read, or a later one if it is lost by then."""
+        return self._cursor.row if self._held is None else self._held[0]
 
     @property
     def lag_rows(self) -> int:
@@ -61,40 +60,39 @@ class GaplessReader:
         """The losses noticed since the last call, in order; perhaps one behind what was read."""
         return self._cursor.take_losses()
 
-    def read(self, stop: int | None, timeout_s: float) -> pa.RecordBatch | None:
+    def read(self, stop: int | None, timeout_s: float) -> tuple[int, pa.RecordBatch] | None:
         """The next rows; None when none came in time.
 
         Parameters
         ----------
         stop
-            The row before which to end.
+            The row before which to end; a gap may lead beyond it.
         timeout_s
             How long to wait.
 
         Returns
         -------
-        RecordBatch or None
-            Ends before :attr:`row`.
+        (int, RecordBatch) or None
+            Absolute index of the first row, and rows that follow one another without a gap.
         """
         begin = self._cursor.position
-        piece, self._held = self._held, None
-        if piece is None:
-            piece = self._piece(stop, timeout_s)
-        if piece is None or not self._can_join(piece):
-            return piece
-        pieces = [piece]
+        found, self._held = self._held or self._piece(stop, timeout_s), None
+        if found is None or not self._can_join(found[1]):
+            return found
+        first, piece = found
+        pieces, rows = [piece], piece.num_rows
         while len(pieces) < _ENOUGH_PIECES and self._cursor.position - begin < _ENOUGH_BYTES and self._cursor.lag_rows:
-            row = self._cursor.row
-            piece = self._piece(stop, 0.0)
-            if piece is None:
+            found = self._piece(stop, 0.0)
+            if found is None:
                 break
-            if self._cursor.row - piece.num_rows != row:
-                self._held, self._end = piece, row  # it lies behind a gap
+            if found[0] != first + rows:
+                self._held = found  # it lies behind a gap
                 break
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+            pieces.append(found[1])
+            rows += found[1].num_rows
+        return first, pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
 
-    def _piece(self, stop: int | None, timeout_s: float) -> pa.RecordBatch | None:
+    def _piece(self, stop: int | None, timeout_s: float) -> tuple[int, pa.RecordBatch] | None:
         most = None if stop is None else stop - self._cursor.row
         if most is not None and most < 1:
             return None
@@ -102,10 +100,12 @@ class GaplessReader:
             content = self._cursor.read(most, timeout_s)
         except FrameCorruptError:
             return None  # the rows after it tell how many are missing
-        if not isinstance(content, bytes):
-            return content
-        message = [pa.array([self._cursor.timestamp_ns]), pa.array([content], pa.binary())]
-        return pa.record_batch(message, schema=OPAQUE_SCHEMA)
+        if content is None:
+            return None
+        if isinstance(content, bytes):
+            message = [pa.array([self._cursor.timestamp_ns]), pa.array([content], pa.binary())]
+            content = pa.record_batch(message, schema=OPAQUE_SCHEMA)
+        return self._cursor.row - content.num_rows, content
 
     def _can_join(self, batch: pa.RecordBatch) -> bool:
         """Dictionaries of different frames differ; what has fixed width can be put together."""

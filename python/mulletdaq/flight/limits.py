@@ -6,12 +6,16 @@ import os
 import resource
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from mulletdaq.errors import ServiceBusyError
 
-_LOOK_INTERVAL_S = 0.02
+_CALM_INTERVAL_S = 0.1
+_HURRIED_INTERVAL_S = 0.01
+_HURRIED_S = 1.0
+_GROWTH_BYTES = 4 << 20
 _STACK_BYTES = 8 << 20
 _SPARE_THREADS = 64
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -69,10 +73,21 @@ class Place:
         self.release()
 
 
+def allow_connections() -> None:
+    """Let this process have as many files open as the system grants it: each client that comes is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def private_bytes() -> int:
     """Memory of this process alone: rings and other files that it maps do not count."""
-    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
-    return (resident - shared) * _PAGE
+    with open("/proc/self/statm", "rb", buffering=0) as statm:
+        return _private_bytes(statm.fileno())
+
+
+def _private_bytes(statm: int) -> int:
+    _, resident, shared, _ = os.pread(statm, 256, 0).split(maxsplit=3)
+    return (int(resident) - int(shared)) * _PAGE
 
 
 def limit_memory(limit_bytes: int, streams: int) -> None:
@@ -107,11 +122,21 @@ def _data_bytes() -> int:
 
 
 def _watch(limit_bytes: int) -> None:
-    pause = threading.Event()
-    while private_bytes() <= limit_bytes:
-        pause.wait(_LOOK_INTERVAL_S)
-    print(f"flight: {private_bytes() >> 20} MB are over the memory limit; ending", file=sys.stderr, flush=True)
+    """Look ten times a second, and more often for a while when there is more than at the look before.
+
+    A message may grow by a gigabyte a second before anything of it is seen here, so the first sign must do; looking
+    always as often would cost more than all else that an idle service does.
+    """
+    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    before, hurried_until = _private_bytes(statm), 0.0
+    while (now_bytes := _private_bytes(statm)) <= limit_bytes:
+        now = time.monotonic()
+        if now_bytes > before + _GROWTH_BYTES:
+            hurried_until = now + _HURRIED_S
+        before = now_bytes
+        time.sleep(_HURRIED_INTERVAL_S if now < hurried_until else _CALM_INTERVAL_S)
+    print(f"flight: {now_bytes >> 20} MB are over the memory limit; ending", file=sys.stderr, flush=True)
     os._exit(OUT_OF_MEMORY)  # nothing here needs an end: rings and uploads are as they would be after a kill
 
 
-__all__ = ["OUT_OF_MEMORY", "Place", "Places", "limit_memory", "private_bytes"]
+__all__ = ["OUT_OF_MEMORY", "Place", "Places", "allow_connections", "limit_memory", "private_bytes"]

@@ -115,9 +115,9 @@ class LiveRows:
         try:
             while not self._is_through() and not self._has_gone():
                 sent_at = time.monotonic()
-                batch = self._wait_for_rows(sent_at)
-                if batch is not None:
-                    first = self._reader.row - batch.num_rows
+                found = self._wait_for_rows(sent_at)
+                if found is not None:
+                    first, batch = found
                     yield self._sent(self._before_stop(batch, first), first)
                     self._let_rows_gather(batch, sent_at)
                 elif not self._is_through() and not self._has_gone():
@@ -133,13 +133,13 @@ class LiveRows:
             self._stop = self._ring.newest_row
         return self._stop is not None and self._reader.row >= self._stop
 
-    def _wait_for_rows(self, since: float) -> pa.RecordBatch | None:
+    def _wait_for_rows(self, since: float) -> tuple[int, pa.RecordBatch] | None:
         """The next rows; None when a heartbeat is due, the client has gone, or there is nothing left to wait for."""
         wait_s = _LOOK_INTERVAL_S if self._heartbeat_s is None else min(_LOOK_INTERVAL_S, self._heartbeat_s)
         while not self._is_through():
-            batch = self._reader.read(self._stop, wait_s)
-            if batch is not None:
-                return batch
+            found = self._reader.read(self._stop, wait_s)
+            if found is not None:
+                return found
             if self._has_gone() or (self._heartbeat_s is not None and time.monotonic() - since >= self._heartbeat_s):
                 return None
         return None

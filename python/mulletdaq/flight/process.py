@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mulletdaq.errors import MulletError, RemoteError
 from mulletdaq.flight.access import check_exposure, read_certificate, read_token
-from mulletdaq.flight.limits import limit_memory, private_bytes
+from mulletdaq.flight.limits import allow_connections, limit_memory, private_bytes
 from mulletdaq.flight.messages import error_message
 from mulletdaq.flight.owner import Owner
 from mulletdaq.flight.pipe import Alive, Failed, FlightOptions, Ready
@@ -28,6 +28,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked since before the start
+    # What gRPC logs is for its makers; a client that speaks no TLS would have it talk without end.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     output_fd = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not get between the lines
     owner = Owner(0, output_fd)
@@ -56,6 +58,7 @@ def _serve(options: FlightOptions, owner: Owner) -> None:
     except Exception as error:
         where = f"{options.host}:{options.port}"
         raise RemoteError(f"cannot listen at {where}: {' '.join(str(error).split())}; is it in use?") from error
+    allow_connections()
     limit_memory(options.memory_limit_mb << 20, options.max_clients)
     _volunteer()
 

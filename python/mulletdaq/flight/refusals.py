@@ -26,6 +26,9 @@ with needs_extra("flight"):
     import pyarrow as pa
     from pyarrow import flight
 
+_PREFIX = re.compile(
+    r"^Flight returned \w+ error, with message: (failed to connect to all addresses; last error: \w+: )?", re.IGNORECASE
+)
 _DETAIL = re.compile(r"\.? (?:Detail: |gRPC client debug context: |Client context: ).*", re.DOTALL)
 
 
@@ -96,7 +99,7 @@ def _told(extra_info: bytes | None) -> ErrorMessage | None:
 
 def _words(error: BaseException) -> str:
     """The message without what gRPC adds to it."""
-    return " ".join(_DETAIL.sub("", str(error)).split())[:300]
+    return " ".join(_PREFIX.sub("", _DETAIL.sub("", str(error))).split())[:300]
 
 
 __all__ = ["as_flight_error", "as_mullet_error", "raised_as_ours", "told_to_client"]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from mulletdaq.errors import ProducerLockedError, RequestError, RingTimeoutError, SchemaMismatchError
+from mulletdaq.errors import ProducerLockedError, RequestError, RingTimeoutError, SchemaMismatchError, SinkDeadError
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.messages import encode
 from mulletdaq.flight.tickets import UploadCommand
@@ -153,9 +154,15 @@ class Upload:
         """Write a batch, as long as the client is there; with ``on_full="block"`` the ring may be full for long."""
         first = self._row if first_row is None else first_row
         while not has_gone():
-            with suppress(*((RingTimeoutError,) if self._blocks else ())):
+            try:
                 self.write(batch, first)
                 return
+            except RingTimeoutError:
+                continue
+            except SinkDeadError:
+                if not self._blocks:
+                    raise
+                time.sleep(_BLOCK_S)  # the daemon is starting another
 
     def close(self) -> None:
         """Let others write into the ring. Closing twice is fine."""

@@ -157,6 +157,8 @@ class EngineOptions:
         How long to wait for another process, such as a writer that is just ending, to let go of the file.
     reserve_bytes
         Room on the disk that is left to others: with less, nothing is committed but by a last drain.
+    start_patience_s
+        How long a process may do nothing at all before it is ready.
 
     Raises
     ------
@@ -182,6 +184,7 @@ class EngineOptions:
     template: str = ""
     rotation: Rotation = field(default_factory=Rotation)
     reserve_bytes: int = 0
+    start_patience_s: float | None = None
 
     def __post_init__(self) -> None:
         _check_known("layout", self.layout, LAYOUTS)

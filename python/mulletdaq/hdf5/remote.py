@@ -20,6 +20,7 @@ _QUICK_DEATH_S = 2.0
 _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 30.0
 _PATIENCE_DEATHS = 3
+_LOOK_INTERVAL_S = 0.25
 
 
 class ProcessService(Service):
@@ -47,7 +48,7 @@ class ProcessService(Service):
         self._failure: BaseException | None = None
         self._ended = False
         self._let_go = threading.Event()
-        self._process = WriterProcess(options)
+        self._process = self._start_process()
         # A daemon: it owns no file, and must not keep the interpreter from ending.
         threading.Thread(target=self._supervise, name="mulletdaq-hdf5-events", daemon=True).start()
         try:
@@ -102,6 +103,28 @@ class ProcessService(Service):
     def _ended_well(self) -> bool:
         return self._ended
 
+    def _start_process(self) -> WriterProcess:
+        process = WriterProcess(self._options)
+        patience_s = self._options.start_patience_s
+        if patience_s is not None:
+            threading.Thread(target=self._watch_start, args=(process, patience_s), daemon=True).start()
+        return process
+
+    def _watch_start(self, process: WriterProcess, patience_s: float) -> None:
+        """Kill a process that does nothing at all before it is ready; one with a large journal may take long."""
+        ran_ns, still_since = process.ran_ns, time.monotonic()
+        while not self._let_go.wait(_LOOK_INTERVAL_S) and process.alive and not self._ready_at:
+            now, now_ran_ns = time.monotonic(), process.ran_ns
+            if now_ran_ns != ran_ns:
+                ran_ns, still_since = now_ran_ns, now
+            elif now - still_since > patience_s:
+                self._report(
+                    f"the HDF5 writer of {self._options.path} (process {process.pid}) has done nothing for "
+                    f"{patience_s:g} s before it was ready, and is killed; a disk that hangs is the usual reason"
+                )
+                process.kill()
+                return
+
     # ---- in the thread of events
 
     def _supervise(self) -> None:
@@ -121,7 +144,7 @@ class ProcessService(Service):
             delay_s = 0.0 if again <= 0 else min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2**again)
             if self._let_go.wait(delay_s):
                 break
-            self._process = WriterProcess(self._options)
+            self._process = self._start_process()
             self.restarts += 1
         end = WriterError(self._end_message())
         if not self._first_ready.done():

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from mulletdaq.hdf5.options import EngineOptions
 from mulletdaq.hdf5.process import encode_options
@@ -80,6 +82,14 @@ class WriterProcess:
     def kill(self) -> None:
         """End it as it is."""
         self._process.kill()
+
+    @property
+    def ran_ns(self) -> int:
+        """CPU time that it has used, in nanoseconds: as long as it grows, it does something."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return time.monotonic_ns()  # it is dead, or nobody counts here: never judged by it
 
     def wait(self) -> None:
         """Give it time to end."""

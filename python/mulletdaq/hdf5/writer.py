@@ -82,6 +82,8 @@ class HDF5Writer:
     reserve_mb
         Room on the disk, in 1,048,576 bytes, that is left to others: with less, writing pauses, and resumes by itself.
         Only :meth:`stop` uses it up. With 0 writing goes on until the disk is full.
+    start_patience_s
+        Kill a writer's process that does nothing at all for so long before it is ready; None: wait for ever.
     check_schemas
         Look here at whether the rings can be stored, which loads pyarrow; the writer itself does in any case.
     report
@@ -126,6 +128,7 @@ class HDF5Writer:
         since_ns: int | None = None,
         persist: bool | Collection[str] = True,
         reserve_mb: float = 0,
+        start_patience_s: float | None = None,
         check_schemas: bool = True,
         report: Callable[[str], None] = print_report,
     ) -> None:
@@ -158,6 +161,7 @@ class HDF5Writer:
             journal_limit_bytes=int(journal_limit_mb * (1 << 20)),
             drain_timeout_s=drain_timeout_s,
             reserve_bytes=int(reserve_mb * (1 << 20)),
+            start_patience_s=start_patience_s,
         )
         self._report = report
         self._run_in = run_in

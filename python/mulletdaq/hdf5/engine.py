@@ -277,7 +277,7 @@ class Engine:
                 stream.close()
 
     def _open_storage(self, path: str, continues: str) -> Storage:
-        return open_output(path, self.options)
+        return open_output(path, self.options, continues)
 
     def _open_streams(self) -> None:
         storage = self._chain.storage

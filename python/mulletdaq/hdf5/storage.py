@@ -255,12 +255,13 @@ def make_ordered_group(parent: Any, name: str) -> Any:
     return h5py.Group(h5py.h5g.create(parent.id, name.encode("utf-8"), None, plist))
 
 
-def open_output(path: str, options: EngineOptions) -> Storage:
+def open_output(path: str, options: EngineOptions, continues: str = "") -> Storage:
     """A file as a writer's options want it; raises as :class:`Storage`."""
     return Storage(
         path,
         creator=options.creator,
         metadata=options.metadata,
+        continues=continues,
         fsync=options.fsync,
         lock_timeout_s=options.lock_timeout_s,
         journal_limit_bytes=options.journal_limit_bytes,

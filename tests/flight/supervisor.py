@@ -100,6 +100,13 @@ class Supervisor:
         os.kill(self.pid, signal.SIGKILL)
         assert self._ready.wait(PATIENCE_S)
 
+    def end_process(self) -> None:
+        """Have the Flight process end in good order, and wait for the next one."""
+        self._ready.clear()
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.close()
+        assert self._ready.wait(PATIENCE_S)
+
     def wait_ready(self) -> None:
         assert self._ready.wait(PATIENCE_S)
 

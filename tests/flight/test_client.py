@@ -241,3 +241,16 @@ def test_a_reader_is_told_that_the_ring_is_another_one(service: Supervisor, ring
         with pytest.raises(RingReplacedError):
             next(found)
         batches.close()
+
+
+def test_a_follower_goes_on_when_a_service_ended_in_good_order(service: Supervisor, ring: RingBuffer) -> None:
+    """It gets the newest rows before the end, and the rows after from the next service."""
+    ring.write_arrow_batch(rows(0, 10))
+    with mullet.connect(service.address) as daemon, daemon.read("scope", stop=20) as found:
+        assert next(iter(found)).batch.num_rows == 10
+        ring.write_arrow_batch(rows(10, 5))
+        service.end_process()
+        ring.write_arrow_batch(rows(15, 5))
+        numbers = [number for one in found for number in one.batch.column(0).to_pylist()]
+    assert numbers == list(range(10, 20))
+    assert found.reconnections

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mulletdaq.errors import ConnectionLostError
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.connection import Wire, tries
 from mulletdaq.flight.messages import encode
@@ -20,8 +21,6 @@ with needs_extra("flight"):
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
-
-    from mulletdaq.errors import ConnectionLostError
 
 _HEARTBEAT_S = 5.0
 
@@ -148,7 +147,19 @@ class RemoteRows(_Batches):
 
     def _next(self) -> RemoteBatch | None:
         patience_s = 0.0 if self._stream_id is None else self._patience_s
-        return tries(patience_s, super()._next, self._reconnect)
+        return tries(patience_s, self._next_of_call, self._reconnect)
+
+    def _next_of_call(self) -> RemoteBatch | None:
+        found = super()._next()
+        if found is None and self._wanted.follow and not self._is_through:
+            # A service that ends in good order ends the call, too; the next one goes on with the rows.
+            raise ConnectionLostError(f"the service at {self._wire.address} has ended")
+        return found
+
+    @property
+    def _is_through(self) -> bool:
+        stop = self._wanted.stop
+        return stop is not None and self.next_row is not None and self.next_row >= stop
 
     def _reconnect(self, _: ConnectionLostError) -> None:
         self._reader = None

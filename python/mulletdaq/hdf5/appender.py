@@ -78,7 +78,7 @@ class ChunkedAppender:
         """
         self._packer = packer_of(dataset)
         _check_growing(dataset)
-        # h5py asks HDF5 each time: with hundreds of channels asking is half of a commit.
+        # h5py asks HDF5 each time: with hundreds of channels asking is two fifths of a commit.
         self._dataset, self._chunk_rows, self._dtype = dataset, dataset.chunks[0], dataset.dtype
         self._length, *row_shape = dataset.shape
         self._row_shape = tuple(row_shape)

@@ -46,7 +46,7 @@ def daemon(
 
 def _become_the_daemon(config: Config) -> None:
     """Replace this process, with all that it has loaded to get here, by the daemon."""
-    from mulletdaq.hdf5.spawn import module_command, module_environment
+    from mulletdaq.children import module_command, module_environment
 
     with needs_extra("daemon"):
         import msgspec

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal
 
+from mulletdaq.children import how_it_ended, interrupts_blocked, module_command, module_environment
 from mulletdaq.daemon.log import Log
 from mulletdaq.flight.messages import ChildStatus
-from mulletdaq.hdf5.spawn import interrupts_blocked, module_command, module_environment
 
 _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 30.0
@@ -175,7 +174,7 @@ class Child:
             await asyncio.wait_for(errors, 1.0)
         if self.failed is not None:
             return f"failed: {self.failed.get('type', 'error')}: {self.failed.get('message', 'no reason given')}"
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return how_it_ended(code)
 
     async def _listen(self, output: asyncio.StreamReader) -> None:
         while True:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mulletdaq.children import leave_the_terminal_to_the_owner
 from mulletdaq.errors import MulletError, RingReplacedError
 from mulletdaq.ring.options import OnFull
 
@@ -55,9 +56,7 @@ class _Output:
 
 def main() -> int:
     """Read a source into a ring until told to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    leave_the_terminal_to_the_owner()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     line = sys.stdin.buffer.readline()

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from mulletdaq.children import module_command, module_environment
 from mulletdaq.config import StreamConfig
 from mulletdaq.daemon.log import Log
 from mulletdaq.errors import DaemonError, RingError, RingExistsError, RingNotFoundError
 from mulletdaq.flight.messages import StreamAddress, StreamStatus
-from mulletdaq.hdf5.spawn import module_command, module_environment
 from mulletdaq.ring import RingBuffer, create_ring, ring_path
 
 _PREPARE_TIMEOUT_S = 60.0

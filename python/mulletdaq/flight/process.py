@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 
+from mulletdaq.children import leave_the_terminal_to_the_owner, take_output
 from mulletdaq.errors import MulletError, RemoteError
 from mulletdaq.flight.access import check_exposure, read_certificate, read_token
 from mulletdaq.flight.limits import allow_connections, limit_memory, private_bytes
@@ -24,14 +24,10 @@ _ON_THE_WAY_S = 0.5
 
 def main() -> int:
     """Serve until the owner ends, or says so by SIGTERM."""
-    # The terminal's Ctrl-C and hang-up reach the whole group; the owner decides what they mean.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked since before the start
+    leave_the_terminal_to_the_owner()
     # What gRPC logs is for its makers; a client that speaks no TLS would have it talk without end.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    output_fd = os.dup(1)
-    os.dup2(2, 1)  # what a library prints must not get between the lines
+    output_fd = take_output()
     owner = Owner(0, output_fd)
     try:
         options = owner.read_options()

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+from mulletdaq.children import leave_the_terminal_to_the_owner, take_output
 from mulletdaq.hdf5.messages import Outcome, Request, decode_request, encode_event
 from mulletdaq.hdf5.options import EngineOptions
 from mulletdaq.hdf5.service import print_report
@@ -118,12 +119,8 @@ class PipeLink:
 
 def main() -> int:
     """Run a writer until it is stopped, terminated, or left alone."""
-    # The terminal's Ctrl-C and hang-up reach the whole group; the owner decides what they mean.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked since before the start
-    output_fd = os.dup(1)
-    os.dup2(2, 1)  # what a library prints must not get between the lines
+    leave_the_terminal_to_the_owner()
+    output_fd = take_output()
     link = PipeLink(0, output_fd)
 
     def terminate(*_: object) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
-import site
 import subprocess
-import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
+from mulletdaq.children import how_it_ended, start_module
 from mulletdaq.hdf5.options import EngineOptions
 from mulletdaq.hdf5.process import encode_options
 
@@ -64,8 +61,7 @@ class WriterProcess:
 
     def end(self) -> str:
         """How a dead process ended, in words."""
-        code = self._process.wait()
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return how_it_ended(self._process.wait())
 
     def let_go(self) -> None:
         """Close the pipe to it: it drains and ends when its rings have no producer."""
@@ -97,43 +93,4 @@ class WriterProcess:
             self._process.wait(_EXIT_TIMEOUT_S)
 
 
-def start_module(module: str) -> subprocess.Popen[bytes]:
-    """A process of this interpreter that runs a module, spoken to over unbuffered pipes."""
-    with interrupts_blocked():
-        return subprocess.Popen(
-            module_command(module),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=module_environment(),
-        )
-
-
-@contextmanager
-def interrupts_blocked() -> Iterator[None]:
-    """Ctrl-C reaches a child too, even before it can ignore it: started herein, it begins with the signal blocked."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def module_command(module: str) -> list[str]:
-    """What runs a module in this interpreter; of the working directory it imports only what is imported here."""
-    return [sys.executable, "-P", "-m", module]
-
-
-def module_environment() -> dict[str, str]:
-    """This process's environment, with its places to find modules."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(_extra_paths())}
-
-
-def _extra_paths() -> list[str]:
-    """What this process searches for modules beyond an interpreter's own places, so that the child finds the same."""
-    own = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
-    own.add(os.path.join(sysconfig.get_path("stdlib"), "lib-dynload"))
-    return [os.path.abspath(path) for path in sys.path if path not in own and not path.endswith(".zip")]
-
-
-__all__ = ["WriterProcess", "interrupts_blocked", "module_command", "module_environment", "start_module"]
+__all__ = ["WriterProcess"]

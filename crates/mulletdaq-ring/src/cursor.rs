@@ -1,9 +1,10 @@
 //! Reading: copy → validate, and exact counting of what was overwritten before it was read.
 
+use crate::copy;
 use crate::error::{Corrupt, ReadError};
 use crate::frame::{self, FrameHeader};
 use crate::layout::{ALIGN, FRAME_HEADER_BYTES, WORD, flag, header, kind};
-use crate::region::{self, Region};
+use crate::region::Region;
 use crate::rows::Schema;
 use crate::sync::Ordering;
 use crate::walk::{self, Place};
@@ -298,7 +299,7 @@ impl Cursor {
             }
             bytes = into.len() as u64 * WORD;
         } else {
-            region::load_words(payload, into);
+            copy::load_words(payload, into);
         }
         if !frame::intact(&self.region, frame.position) {
             return Ok(Step::Overtaken);

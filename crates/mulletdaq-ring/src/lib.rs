@@ -7,6 +7,7 @@
 //! ([`region`]) and runs unchanged on a mapped file and on the heap.
 
 pub mod claim;
+mod copy;
 pub mod cursor;
 pub mod error;
 pub mod frame;

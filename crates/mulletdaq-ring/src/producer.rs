@@ -1,11 +1,15 @@
 //! Writing: claim → fill → publish, and rows filled in place.
 
+use crate::copy::Stores;
 use crate::error::WriteError;
 use crate::frame::FrameHeader;
 use crate::layout::{self, FRAME_HEADER_BYTES, SEALED, WORD, flag, frame, header, kind};
 use crate::region::{self, Region};
 use crate::rows::{RowLayout, Schema};
 use crate::sync::Ordering;
+
+/// Blocks at least this large are stored past the caches, as copies of that size are in the C library.
+const STREAMING_BYTES: usize = 4 << 20;
 
 /// One column of a block: bits from `first_bit` on, rows one after another.
 #[derive(Debug, Clone, Copy)]
@@ -224,7 +228,7 @@ impl Producer {
 
     /// Store a value of any width in the row begun.
     pub fn put_bits(&self, column: usize, value: Bits<'_>) {
-        self.store_column(column, value, 0, 1);
+        self.store_column(column, value, 0, 1, Stores::Near);
     }
 
     /// Publish the row begun: from here on every process sees it.
@@ -237,12 +241,15 @@ impl Producer {
     ///
     /// An error tells how many rows it came after: these are in the ring.
     pub fn append_block(&mut self, rows: u64, columns: &[Bits<'_>], now_ns: u64) -> Result<(), (u64, WriteError)> {
+        // What is read again at once, for a checksum or by a reader that waits, stays near.
+        let bytes: usize = columns.iter().map(|column| column.bytes.len()).sum();
+        let stores = if bytes >= STREAMING_BYTES && !self.checksums { Stores::Streaming } else { Stores::Near };
         let mut done = 0;
         while done < rows {
             self.begin_row(now_ns).map_err(|error| (done, error))?;
             let count = (rows - done).min(self.open_capacity - self.open_rows);
             for (index, &column) in columns.iter().enumerate() {
-                self.store_column(index, column, done, count);
+                self.store_column(index, column, done, count, stores);
             }
             self.commit_rows(count, now_ns);
             done += count;
@@ -250,12 +257,13 @@ impl Producer {
         Ok(())
     }
 
-    fn store_column(&self, column: usize, source: Bits<'_>, from: u64, count: u64) {
+    fn store_column(&self, column: usize, source: Bits<'_>, from: u64, count: u64, stores: Stores) {
         let Some(layout) = &self.rows else { return };
         let (offset, width) = layout.columns[column];
         let body = self.region.words_from(self.open_body, (layout.length - layout.body_offset) / WORD);
         let source_bit = source.first_bit + from * width;
-        region::store_bits(&body[offset..], self.open_rows * width, source.bytes, source_bit, count * width);
+        let bits = count * width;
+        region::store_bits(&body[offset..], self.open_rows * width, source.bytes, source_bit, bits, stores);
     }
 
     #[inline]

@@ -1,5 +1,6 @@
 //! Memory as a slice of atomic words: what the algorithm runs on, wherever the memory comes from.
 
+use crate::copy::{self, Stores};
 use crate::layout::{self, HEADER_BYTES, WORD, header};
 use crate::sync::{AtomicU64, Ordering};
 use core::ptr::NonNull;
@@ -172,9 +173,7 @@ impl Region {
 /// Store bytes as relaxed words; the last word is filled up with zeros.
 pub fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<8>();
-    for (word, value) in words.iter().zip(whole) {
-        word.store(u64::from_le_bytes(*value), Ordering::Relaxed);
-    }
+    copy::store_words(&words[..whole.len()], whole, Stores::Near);
     if !rest.is_empty() {
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
@@ -182,16 +181,11 @@ pub fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     }
 }
 
-/// Append relaxed copies of words to a vector.
-pub fn load_words(words: &[AtomicU64], into: &mut Vec<u64>) {
-    into.extend(words.iter().map(|word| word.load(Ordering::Relaxed)));
-}
-
 /// Store `bit_len` bits of `source`, from its bit `source_bit` on, at bit `bit` of `words`.
 ///
 /// Bits before `bit` are kept; bits behind the range, up to the end of the last word, become zero.
 /// The caller is the words' only writer.
-pub fn store_bits(words: &[AtomicU64], bit: u64, source: &[u8], source_bit: u64, bit_len: u64) {
+pub fn store_bits(words: &[AtomicU64], bit: u64, source: &[u8], source_bit: u64, bit_len: u64, stores: Stores) {
     let mut done = 0;
     let lead = bit % 64;
     if lead != 0 && bit_len != 0 {
@@ -206,9 +200,7 @@ pub fn store_bits(words: &[AtomicU64], bit: u64, source: &[u8], source_bit: u64,
         let start = ((source_bit + done) / 8) as usize;
         let whole = ((bit_len - done) / 64) as usize;
         let (chunks, _) = source[start..start + whole * 8].as_chunks::<8>();
-        for (word, value) in words[first..first + whole].iter().zip(chunks) {
-            word.store(u64::from_le_bytes(*value), Ordering::Relaxed);
-        }
+        copy::store_words(&words[first..first + whole], chunks, stores);
         done += whole as u64 * 64;
     }
     while done < bit_len {
@@ -236,7 +228,7 @@ pub fn load_bits(words: &[AtomicU64], bit: u64, bit_len: u64, into: &mut Vec<u64
     let count = bit_len.div_ceil(64) as usize;
     let shift = bit % 64;
     if shift == 0 {
-        return load_words(&words[first..first + count], into);
+        return copy::load_words(&words[first..first + count], into);
     }
     let last = ((bit + bit_len - 1) / 64) as usize;
     into.extend((0..count).map(|i| {

@@ -3,6 +3,7 @@
 //! The template is made once, by whoever brings the schema, and kept in the ring's schema region,
 //! so that every process lays frames out and patches them alike. See `docs/reference/ring-layout.md`.
 
+use crate::copy;
 use crate::layout::{self, ALIGN, SCHEMA_CAPACITY, WORD, header};
 use crate::region::{self, Region};
 use crate::sync::{AtomicU64, Ordering};
@@ -106,7 +107,7 @@ impl Schema {
             return None;
         }
         let mut words = Vec::new();
-        region::load_words(region.schema(), &mut words);
+        copy::load_words(region.schema(), &mut words);
         let bytes: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
         Some(Self::parse(&bytes, message_bytes as usize))
     }

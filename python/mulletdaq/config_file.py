@@ -205,6 +205,7 @@ def _mistake(file: str, lines: Mapping[Key, int], error: Any) -> Mistake:
     elif error["type"] == "missing" or error["type"] == "missing_keyword_only_argument":
         what = "is missing"
     elif error["type"] != "value_error":
+        what = what.replace("an object", "a table")  # TOML's word for it
         what = f"{what[:1].lower()}{what[1:]}, got {_shown(error['input'])}"
     return Mistake(file, _line_of(lines, key), _text(key), what)
 

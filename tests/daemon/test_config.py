@@ -89,7 +89,7 @@ layout = "long"
     [
         ("[streams.a\n", "mullet.toml:1: Expected ']'"),
         ("", "mullet.toml: streams: at least one stream is needed"),
-        ("streams = 3", "mullet.toml:1: streams: input should be an object"),
+        ("streams = 3", "mullet.toml:1: streams: input should be a table"),
         ('file = "x"', "mullet.toml: file: is no key here"),
         ("[streams.a]\n[streams.a.channels]\nv = { unit = 3 }", "mullet.toml:3: streams.a.channels.v.unit: input"),
         ("[streams.a]\n[streams.a.channels]\ntimestamp = 's'", "mullet.toml:1: streams.a: every stream has its own"),

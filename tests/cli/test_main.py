@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mulletdaq import __version__
 from mulletdaq.cli import app as app_module
 from mulletdaq.cli.main import main
 from mulletdaq.errors import FileFormatError
@@ -69,6 +70,21 @@ def test_help_does_not_load_what_it_does_not_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr == "[]\n"
+
+
+def test_the_version_does_not_wait_for_what_prints_tables() -> None:
+    code = (
+        "import sys\nfrom mulletdaq.cli.main import main\nmain(['--version'])\n"
+        "print([name for name in ('typer', 'rich', 'numpy') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"mulletdaq {__version__}\n", "[]\n")
+
+
+def test_the_version_is_the_same_among_other_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version", "demo"]) == main(["--version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
 
 
 @pytest.mark.parametrize("command", ["demo", "record", "verify", "info", "export", "convert", "plot", "status", "tail"])

@@ -70,6 +70,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except SystemExit:
         # typer leaves this way for one reason only: standard output has no reader any more.
         raise BrokenPipeError from None
+    if result == EXIT_INTERRUPTED:  # what newer ones make of it
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else EXIT_OK
 
 

@@ -34,6 +34,22 @@ def test_an_expected_error_is_one_line(
     assert capsys.readouterr().err == line
 
 
+@pytest.mark.parametrize("made_of_it", [KeyboardInterrupt, app_module.Abort, 130])
+def test_an_interrupt_is_one_line(
+    made_of_it: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the version of typer makes of it."""
+
+    def interrupted(**_: object) -> object:
+        if isinstance(made_of_it, type):
+            raise made_of_it
+        return made_of_it
+
+    monkeypatch.setattr(app_module, "app", interrupted)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "mullet: interrupted\n"
+
+
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: object) -> None:
         raise ZeroDivisionError
@@ -87,7 +103,9 @@ def test_the_version_is_the_same_among_other_words(capsys: pytest.CaptureFixture
     assert first == second
 
 
-@pytest.mark.parametrize("command", ["demo", "record", "verify", "info", "export", "convert", "plot", "status", "tail"])
+@pytest.mark.parametrize(
+    "command", ["demo", "record", "verify", "info", "export", "convert", "plot", "status", "tail", "bench"]
+)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 5

@@ -193,7 +193,7 @@ def _find_limit(made: _Recordings, compression: str | None, seconds: float, begi
     holds: list[Hold] = []
     made.course.doing = f"{words}: beginning"
     with made.load(compression, min(DEFAULT_INTERVAL_S, hold_s / _COMMITS_A_HOLD)) as load:
-        room_hz = load.most_hz(hold_s)
+        room_hz = max(1.0, load.most_hz(hold_s))
 
         def is_held(rate_hz: float) -> bool:
             made.course.doing = f"{words}: {rate_hz:,.0f} samples/s"

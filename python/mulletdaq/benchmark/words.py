@@ -107,8 +107,8 @@ def _ring_line(wanted: Wanted, advice: Advice) -> str:
 
 def _interval_line(advice: Advice, commit_s: float) -> str:
     return (
-        f"interval: {_time(advice.interval_s)} between commits, which is also what a power cut can cost; a commit of one "
-        f"sample takes {_time(commit_s)} here, and should take at most a tenth of the interval."
+        f"interval: {_time(advice.interval_s)} between commits, which is also what a power cut can cost; a commit of "
+        f"one sample takes {_time(commit_s)} here, and should take at most a tenth of the interval."
     )
 
 

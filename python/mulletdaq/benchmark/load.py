@@ -32,6 +32,7 @@ _SIGNAL_ROWS = 1 << 18
 _LONGEST_BLOCK = 1 << 16
 _PATIENCE_S = 0.15
 _LOOK_S = 0.01
+_TELLING_S = 0.25
 _PUNCTUAL = 0.95
 
 
@@ -182,7 +183,7 @@ class Load:
             self._write(rows, 1e9)
             self.flush()
             took = time.monotonic() - began
-            if took > 0.1 or rows * 4 > largest:
+            if took > _TELLING_S or rows * 4 > largest:
                 return rows / took / 2
             rows *= 4
 

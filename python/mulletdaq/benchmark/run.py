@@ -19,8 +19,11 @@ from mulletdaq.pacing import StopFlag
 _SAMPLES_SHARE = 0.15
 _GZIP_SHARE = 0.57
 _PLAIN_SHARE = 0.98
-_HOLDS = 8
+_HOLDS = 7
 """How many rates are tried in a search, about; the time for it is divided so."""
+
+_COARSE = 1 / 3
+"""Until a rate fails for the first time, each is held for this share of the time only."""
 
 _COMMITS_A_HOLD = 8
 _MOST_HZ = 1e9
@@ -197,7 +200,8 @@ def _find_limit(made: _Recordings, compression: str | None, seconds: float, begi
 
         def is_held(rate_hz: float) -> bool:
             made.course.doing = f"{words}: {rate_hz:,.0f} samples/s"
-            holds.append(load.hold(rate_hz, hold_s))
+            coarse = all(hold.held for hold in holds)
+            holds.append(load.hold(rate_hz, hold_s * _COARSE if coarse else hold_s))
             return holds[-1].held
 
         bracket = search(

@@ -41,6 +41,21 @@ def test_it_tries_no_rate_above_the_most(limit_hz: float, first_hz: float, most_
         assert found == Bracket(most_hz, math.inf)
 
 
+@given(limit_hz=RATES, times=st.floats(1.0, 4.0), finest=st.floats(1.01, 3.0))
+def test_it_goes_on_below_a_rate_that_is_known_to_fail(limit_hz: float, times: float, finest: float) -> None:
+    known_hz = limit_hz * times * 1.001
+    asked: list[float] = []
+
+    def holds(rate_hz: float) -> bool:
+        asked.append(rate_hz)
+        return rate_hz <= limit_hz
+
+    found = search(holds, known_hz / 2, failed_hz=known_hz, finest=finest)
+    assert found.held <= limit_hz < found.failed <= known_hz
+    assert found.failed <= found.held * finest
+    assert max(asked) < known_hz
+
+
 @given(limit_hz=RATES, first_hz=RATES, tries=st.integers(1, 6))
 def test_it_ends_with_the_time_and_keeps_what_it_has(limit_hz: float, first_hz: float, tries: int) -> None:
     asked: list[float] = []

@@ -16,14 +16,14 @@ from mulletdaq.benchmark.sample import SampleTimes, measure_samples
 from mulletdaq.benchmark.search import search
 from mulletdaq.pacing import StopFlag
 
-_SAMPLES_SHARE = 0.15
-_GZIP_SHARE = 0.57
+_SAMPLES_SHARE = 0.2
+_GZIP_SHARE = 0.6
 _PLAIN_SHARE = 0.98
 _HOLDS = 7
 """How many rates are tried in a search, about; the time for it is divided so."""
 
 _COARSE = 1 / 3
-"""Until a rate fails for the first time, each is held for this share of the time only."""
+"""Until it is known where about the limit is, each rate is held for this share of the time only."""
 
 _COMMITS_A_HOLD = 8
 _MOST_HZ = 1e9
@@ -36,11 +36,11 @@ class Limit:
     Attributes
     ----------
     best
-        How it was held; None if no rate was.
+        How it was held, in full unless there was no time for that; None if no rate was.
     failed_hz
         The lowest rate that was not held, in samples/s; infinite if all were.
     holds
-        Every rate that was tried, in order.
+        Every rate that was tried, in order: for a shorter time at first, then in full.
     room_hz
         The rate beyond which the disk had no room to try.
     """
@@ -193,25 +193,39 @@ def _find_limit(made: _Recordings, compression: str | None, seconds: float, begi
     """The highest rate that is held; the time for it is from one share of the whole to another."""
     hold_s = seconds * (end - begin) / _HOLDS
     words = "with gzip" if compression else "without compression"
-    holds: list[Hold] = []
     made.course.doing = f"{words}: beginning"
     with made.load(compression, min(DEFAULT_INTERVAL_S, hold_s / _COMMITS_A_HOLD)) as load:
         room_hz = max(1.0, load.most_hz(hold_s))
+        most_hz = min(_MOST_HZ, room_hz)
 
-        def is_held(rate_hz: float) -> bool:
-            made.course.doing = f"{words}: {rate_hz:,.0f} samples/s"
-            coarse = all(hold.held for hold in holds)
-            holds.append(load.hold(rate_hz, hold_s * _COARSE if coarse else hold_s))
-            return holds[-1].held
+        def trying(holds: list[Hold], seconds: float) -> Callable[[float], bool]:
+            def is_held(rate_hz: float) -> bool:
+                made.course.doing = f"{words}: {rate_hz:,.0f} samples/s"
+                holds.append(load.hold(rate_hz, seconds))
+                return holds[-1].held
 
-        bracket = search(
-            is_held,
-            load.first_guess_hz(),
-            most_hz=min(_MOST_HZ, room_hz),
-            has_time=lambda: made.course.has_time(1.3 * hold_s, end),
+            return is_held
+
+        def has_time() -> bool:
+            return made.course.has_time(1.3 * hold_s, end)
+
+        short: list[Hold] = []
+        coarse = search(
+            trying(short, hold_s * _COARSE), load.first_guess_hz(), most_hz=most_hz, finest=2.0, has_time=has_time
         )
-    best = max((hold for hold in holds if hold.held), key=lambda hold: hold.kept_hz, default=None)
-    return Limit(best, bracket.failed, holds, room_hz)
+        full: list[Hold] = []
+        found = search(
+            trying(full, hold_s),
+            max((hold.kept_hz for hold in short if hold.held), default=coarse.failed / 2),
+            failed_hz=coarse.failed,
+            most_hz=most_hz,
+            has_time=has_time,
+        )
+    return Limit(_best(full) or _best(short), found.failed, short + full, room_hz)
+
+
+def _best(holds: list[Hold]) -> Hold | None:
+    return max((hold for hold in holds if hold.held), key=lambda hold: hold.kept_hz, default=None)
 
 
 __all__ = ["BenchmarkReport", "Limit", "memory_bytes", "run_benchmark"]

@@ -50,7 +50,7 @@ def measure_samples(load: Load, course: Course, *, interval_s: float, until_shar
     load.flush()
     flushed = [_readable_s(load, course, values, flush=True) for _ in range(_FLUSHES)]
     waited: list[float] = []
-    while not waited or course.has_time(2 * interval_s, until_share):
+    while not waited or course.has_time(1.5 * interval_s, until_share):
         course.wait(interval_s * (len(waited) * _PHASE % 1))  # samples come at any time between commits
         waited.append(_readable_s(load, course, values, flush=False))
     return SampleTimes(

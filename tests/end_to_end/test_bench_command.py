@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mulletdaq.ring import create_ring
+
 from .command import Mullet, group_is_gone, wait_until
 
 
@@ -77,6 +79,20 @@ def test_interrupted_it_leaves_nothing(mullet: Mullet, number: signal.Signals) -
     assert done.error == "mullet: interrupted"
     assert list(mullet.folder.iterdir()) == list(mullet.rings.iterdir()) == []
     assert group_is_gone(process)
+
+
+def test_the_next_one_removes_the_ring_of_one_that_was_killed(mullet: Mullet) -> None:
+    killed = mullet.start("bench", "--seconds", 60)
+    wait_until(lambda: list(mullet.rings.iterdir()) and any(mullet.folder.glob(".mullet-bench-*/*.h5")))
+    killed.kill()
+    mullet.finish(killed)
+    wait_until(lambda: group_is_gone(killed))
+    (left,) = mullet.rings.iterdir()
+    with create_ring("mullet-bench-of-somebody", 1) as other:
+        done = mullet("bench", "--seconds", 1)
+        assert done.returncode == 0, done.stderr
+        assert not left.exists()
+        assert [path.name for path in mullet.rings.iterdir()] == [f"{other.name}.ring"]
 
 
 def test_a_folder_that_is_not_there(mullet: Mullet) -> None:

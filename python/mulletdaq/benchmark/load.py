@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mulletdaq.benchmark.course import Course
+from mulletdaq.benchmark.leftovers import ring_name
 from mulletdaq.benchmark.place import free_bytes
 from mulletdaq.errors import FileWriteError, MulletError, WriterError
 from mulletdaq.extras import needs_extra
@@ -128,9 +128,8 @@ class Load:
         self._exit = ExitStack()
         self.row_bytes = 8 * (channels + 1)
         """Bytes a sample takes in the ring: its values and its time stamp."""
-        name = f"mullet-bench-{os.getpid()}-{compression or 'none'}"
         with ExitStack() as undo:
-            self.ring = undo.enter_context(create_ring(name, ring_mb))
+            self.ring = undo.enter_context(create_ring(ring_name(compression or "none"), ring_mb))
             undo.callback(self.ring.unlink)
             self.producer = self.ring.producer([Channel(f"channel_{number}", "V") for number in range(channels)])
             undo.callback(self.producer.close)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mulletdaq.benchmark.advice import DEFAULT_INTERVAL_S, DEFAULT_RING_MB, Advice, Measured, Wanted, advise
 from mulletdaq.benchmark.course import Course
+from mulletdaq.benchmark.leftovers import remove_rings_of_the_killed
 from mulletdaq.benchmark.load import Hold, Load
 from mulletdaq.benchmark.place import RESERVE_MB, check_room, filesystem_of, is_in_memory, is_network, scratch
 from mulletdaq.benchmark.sample import SampleTimes, measure_samples
@@ -133,6 +134,7 @@ def run_benchmark(
         If it was stopped.
     """
     check_room(folder, reserve_mb)
+    remove_rings_of_the_killed()
     filesystem = filesystem_of(folder)
     course = Course(seconds, on_progress, stop)
     with scratch(folder) as place:

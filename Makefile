@@ -57,5 +57,6 @@ bench: .venv/.installed-test
 	$(IN_VENV) python benchmarks/ring.py
 	$(IN_VENV) python benchmarks/journal.py
 	$(IN_VENV) python benchmarks/hdf5.py
+	$(IN_VENV) python benchmarks/imports.py
 	$(IN_VENV) python benchmarks/idle.py
 	$(IN_VENV) python benchmarks/flight.py

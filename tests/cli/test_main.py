@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mulletdaq import __version__
 from mulletdaq.cli import app as app_module
 from mulletdaq.cli.main import main
 from mulletdaq.errors import FileFormatError
@@ -31,6 +32,22 @@ def test_an_expected_error_is_one_line(
     monkeypatch.setattr(app_module, "app", fail)
     assert main([]) == 1
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("made_of_it", [KeyboardInterrupt, app_module.Abort, 130])
+def test_an_interrupt_is_one_line(
+    made_of_it: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the version of typer makes of it."""
+
+    def interrupted(**_: object) -> object:
+        if isinstance(made_of_it, type):
+            raise made_of_it
+        return made_of_it
+
+    monkeypatch.setattr(app_module, "app", interrupted)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "mullet: interrupted\n"
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +88,24 @@ def test_help_does_not_load_what_it_does_not_need() -> None:
     assert done.stderr == "[]\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "record", "verify", "info", "export", "convert", "plot", "status", "tail"])
+def test_the_version_does_not_wait_for_what_prints_tables() -> None:
+    code = (
+        "import sys\nfrom mulletdaq.cli.main import main\nmain(['--version'])\n"
+        "print([name for name in ('typer', 'rich', 'numpy') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"mulletdaq {__version__}\n", "[]\n")
+
+
+def test_the_version_is_the_same_among_other_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version", "demo"]) == main(["--version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "record", "verify", "info", "export", "convert", "plot", "status", "tail", "bench"]
+)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 5

@@ -48,6 +48,15 @@ def test_demo_shows_a_bar_and_a_table(mullet: Mullet) -> None:
     assert "next: " in shown
 
 
+def test_bench_shows_what_it_does(mullet: Mullet) -> None:
+    code, shown = run_at_terminal(mullet, "bench", "--seconds", "2")
+    assert code == 0, shown
+    assert "━" in shown
+    assert "one sample at a time" in shown
+    assert "with gzip: " in shown
+    assert "╭" in shown
+
+
 def test_an_error_is_still_one_line(mullet: Mullet) -> None:
     code, shown = run_at_terminal(mullet, "info", "missing.h5")
     assert code == 1

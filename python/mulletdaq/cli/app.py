@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from mulletdaq import __version__
+from mulletdaq.cli.bench import bench
 from mulletdaq.cli.ctl import ctl, health
 from mulletdaq.cli.daemon import config, daemon
 from mulletdaq.cli.demo import demo
@@ -52,7 +53,7 @@ def mullet(
         print(context.get_help())
 
 
-for command in (demo, record, daemon, health, verify, recover, info, export, convert, plot, status, tail):
+for command in (demo, record, daemon, health, verify, recover, info, export, convert, plot, status, tail, bench):
     app.command()(command)
 app.add_typer(ctl)
 app.add_typer(config)

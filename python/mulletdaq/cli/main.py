@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from mulletdaq import __version__
 from mulletdaq.errors import MulletError
 
 EXIT_OK = 0
@@ -54,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    if (sys.argv[1:] if arguments is None else list(arguments)) == ["--version"]:
+        print(f"mulletdaq {__version__}")  # here, since scripts that ask for it need not wait for typer and rich
+        return EXIT_OK
     from mulletdaq.cli.app import Abort, UsageError, app
 
     try:
@@ -66,6 +70,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except SystemExit:
         # typer leaves this way for one reason only: standard output has no reader any more.
         raise BrokenPipeError from None
+    if result == EXIT_INTERRUPTED:  # what newer ones make of it
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else EXIT_OK
 
 

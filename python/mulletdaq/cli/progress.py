@@ -105,6 +105,26 @@ def show_rows(what: str) -> Iterator[Callable[[int, int], None] | None]:
         yield show
 
 
+@contextmanager
+def show_share(start_line: str) -> Iterator[Callable[[str, float], None] | None]:
+    """Print the start line, and within the block give what shows what is done and the share of it, or None."""
+    note(start_line)
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield None
+        return
+    # No refreshing thread: it would compete with what is measured.
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Bars(*columns, console=console, auto_refresh=False, transient=True) as bars:
+        task = bars.add_task("", total=1.0)
+
+        def show(what: str, share: float) -> None:
+            bars.update(task, completed=share, description=escape(what))
+            bars.refresh()
+
+        yield show
+
+
 def _show_number(progress: Progress) -> None:
     print(f"\r{_samples(progress)} in {progress.elapsed_s:.1f} s", end="", file=sys.stderr, flush=True)
 
@@ -114,4 +134,4 @@ def _samples(progress: Progress) -> str:
     return f"{progress.samples} samples{missed}"
 
 
-__all__ = ["show_progress", "show_rows", "show_text"]
+__all__ = ["show_progress", "show_rows", "show_share", "show_text"]

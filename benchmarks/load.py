@@ -3,9 +3,11 @@
 python benchmarks/load.py [--minutes M] [--only WORDS] [--ring-mb MB,…] [--rings shm,disk] [--sweep] [--folder F]
                           [--block-ms MS] [--fsync commit|never] [--png FILE] [--json FILE] [--markdown FILE] [--list]
 
-M is for all runs together. ``--only "digitiser none"`` chooses the cases whose names have these words; it may be given
-several times. ``--sweep`` tries the digitiser with rings from 10 MB to 1 GB. Ends with 1 if the rows of a run do not
-add up: rows on the disk and rows that the file has as lost must be the rows written. How fast it was decides nothing.
+M is for all runs together. ``--only "digitiser none"`` chooses the cases whose names have these words; it may be
+given several times. ``--sweep`` tries the digitiser with rings from 10 MB to 1 GB. The 200 streams share the ring's
+size, with at least 1 MB each. Files are counted and removed as soon as the writer is done with them: there are never
+more than 8 GB. Ends with 1 if the rows of a run do not add up: rows on the disk and rows that the files have as lost
+must be the rows written. How fast it was decides nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ SHM = Path("/dev/shm")
 SPARE_BYTES = 1 << 30
 FASTEST = 2 << 30
 STEP = 1 << 20
+_INTERRUPTED = 130
 
 
 def arguments() -> argparse.Namespace:
@@ -113,8 +116,8 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def run_all(options: argparse.Namespace, cases: list[Case], left_out: dict[str, str]) -> list[Result]:
-    """Every case with every ring, one after the other; what was measured so far, where Ctrl-C ends it."""
+def run_all(options: argparse.Namespace, cases: list[Case], left_out: dict[str, str]) -> tuple[list[Result], bool]:
+    """Every case with every ring, one after the other: what was measured, and whether Ctrl-C ended it."""
     sizes = [float(size) for size in options.ring_mb.split(",") if size] or (SWEEP_MB if options.sweep else [100.0])
     runs = [(case, size, place) for case in cases for size in sizes for place in options.rings.split(",")]
     seconds = max(0.3, options.minutes * 60 / len(runs))
@@ -133,11 +136,11 @@ def run_all(options: argparse.Namespace, cases: list[Case], left_out: dict[str, 
             except KeyboardInterrupt:
                 progress.end()
                 print("interrupted; what was measured so far stands", flush=True)
-                break
+                return results, True
         progress.end()
         results.append(result)
         print(line(result), flush=True)
-    return results
+    return results, False
 
 
 def main() -> int:
@@ -155,7 +158,7 @@ def main() -> int:
         on["disk"] = f"{rate(disk_rate(folder, 256 if options.minutes >= 1 else 16))} by os.write and fsync"
     print(f"Under load: {', '.join(f'{key} {value}' for key, value in on.items())}\n{HEAD}", flush=True)
     left_out: dict[str, str] = {}
-    results = run_all(options, cases, left_out)
+    results, interrupted = run_all(options, cases, left_out)
     if options.json:
         content = {"machine": on, "runs": [result.to_dict() for result in results], "left_out": left_out}
         Path(options.json).write_text(json.dumps(content))
@@ -167,7 +170,7 @@ def main() -> int:
     for result in wrong:
         reason = result.error or f"{result.rows_in} in, {result.rows_on_disk} on disk, {result.rows_lost} lost"
         print(f"does not add up: {result.case}, {result.ring_mb:g} MB ring in {result.place}: {reason}", flush=True)
-    return 1 if wrong else 0
+    return 1 if wrong else _INTERRUPTED if interrupted else 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -119,19 +120,20 @@ class Watch:
         """See the run through, also where it is interrupted; its files are gone when this returns or raises."""
         with ExitStack() as stack:
             stack.callback(self._remove_files)
+            said = stack.enter_context(tempfile.TemporaryFile("w+"))
             process = subprocess.Popen(
                 [sys.executable, str(PRODUCER), json.dumps(self._plan)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=said,
                 env={**os.environ, "MULLET_RING_DIR": str(self._rings)},
                 text=True,
             )
             stack.callback(_end, process)
             self._follow(process)
-            _, said = process.communicate(timeout=PATIENCE_S)
-            if process.returncode:
-                self.result.error = said.strip().splitlines()[-1] if said.strip() else f"exit code {process.returncode}"
+            if process.wait(PATIENCE_S):
+                said.seek(0)
+                *_, self.result.error = [f"exit code {process.returncode}", *said.read().split("\n")[-2:-1]]
                 return self.result
             self._tidy(all_of_them=True)
         return self.result
@@ -264,6 +266,6 @@ def _end(process: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    for pipe in (process.stdin, process.stdout, process.stderr):
+    for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()

@@ -1,7 +1,8 @@
 """The whole path under load: instruments that write as fast as they would, and what reaches the disk.
 
 python benchmarks/load.py [--minutes M] [--only WORDS] [--ring-mb MB,…] [--rings shm,disk] [--sweep] [--folder F]
-                          [--block-ms MS] [--fsync commit|never] [--png FILE] [--json FILE] [--markdown FILE] [--list]
+                          [--block-ms MS] [--streams N] [--fsync commit|never]
+                          [--png FILE] [--json FILE] [--markdown FILE] [--list]
 
 M is for all runs together. ``--only "digitiser none"`` chooses the cases whose names have these words; it may be
 given several times. ``--sweep`` tries the digitiser with rings from 10 MB to 1 GB. The 200 streams share the ring's
@@ -46,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sweep", action="store_true", help="the digitiser with rings from 10 MB to 1 GB")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to write to")
     parser.add_argument("--block-ms", type=float, default=20.0, help="length of the digitiser's blocks")
+    parser.add_argument("--streams", type=int, default=200, help="how many streams of 100 Hz")
     parser.add_argument("--fsync", choices=("commit", "never"), default="commit")
     parser.add_argument("--png", metavar="FILE", help="a plot of how full the rings were")
     parser.add_argument("--json", metavar="FILE")
@@ -116,12 +118,12 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def run_all(options: argparse.Namespace, cases: list[Case], left_out: dict[str, str]) -> tuple[list[Result], bool]:
-    """Every case with every ring, one after the other: what was measured, and whether Ctrl-C ended it."""
+def run_all(options: argparse.Namespace, cases: list[Case], results: list[Result], left_out: dict[str, str]) -> None:
+    """Every case with every ring, one after the other."""
     sizes = [float(size) for size in options.ring_mb.split(",") if size] or (SWEEP_MB if options.sweep else [100.0])
     runs = [(case, size, place) for case in cases for size in sizes for place in options.rings.split(",")]
     seconds = max(0.3, options.minutes * 60 / len(runs))
-    progress, results = Progress(len(runs), seconds), []
+    progress = Progress(len(runs), seconds)
     for number, (case, size, place) in enumerate(runs, 1):
         name = f"{case.name}, {size:g} MB ring, {place}"
         with own_folder(options.folder) as folder, own_folder(SHM if place == "shm" else options.folder) as rings:
@@ -129,18 +131,14 @@ def run_all(options: argparse.Namespace, cases: list[Case], left_out: dict[str, 
                 left_out[name] = reason
                 print(f"left out: {name}: {reason}", flush=True)
                 continue
+            plan = {"seconds": seconds, "ring_mb": size}
+            plan |= {name: getattr(options, name) for name in ("block_ms", "streams", "fsync")}
             progress.begin(number, name)
-            plan = {"seconds": seconds, "ring_mb": size, "block_ms": options.block_ms, "fsync": options.fsync}
             try:
-                result = Watch(case, folder, rings, plan, progress.show).run()
-            except KeyboardInterrupt:
+                results.append(Watch(case, folder, rings, plan, progress.show).run())
+            finally:
                 progress.end()
-                print("interrupted; what was measured so far stands", flush=True)
-                return results, True
-        progress.end()
-        results.append(result)
-        print(line(result), flush=True)
-    return results, False
+        print(line(results[-1]), flush=True)
 
 
 def main() -> int:
@@ -158,7 +156,13 @@ def main() -> int:
         on["disk"] = f"{rate(disk_rate(folder, 256 if options.minutes >= 1 else 16))} by os.write and fsync"
     print(f"Under load: {', '.join(f'{key} {value}' for key, value in on.items())}\n{HEAD}", flush=True)
     left_out: dict[str, str] = {}
-    results, interrupted = run_all(options, cases, left_out)
+    results: list[Result] = []
+    interrupted = False
+    try:
+        run_all(options, cases, results, left_out)
+    except KeyboardInterrupt:
+        interrupted = True
+        print("interrupted; what was measured so far stands", flush=True)
     if options.json:
         content = {"machine": on, "runs": [result.to_dict() for result in results], "left_out": left_out}
         Path(options.json).write_text(json.dumps(content))

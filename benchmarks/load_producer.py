@@ -25,7 +25,6 @@ from mulletdaq.ring import output_rings, ring_path
 
 CHANNELS = 16
 RATE_HZ = 1_000_000
-STREAMS = 200
 STREAM_HZ = 100
 IMAGE = (2048, 2048)
 IMAGES = 8
@@ -96,6 +95,7 @@ class Plan:
     seconds: float
     ring_mb: float
     block_ms: float
+    streams: int
     rotate_mb: float
     fsync: str
 
@@ -219,13 +219,13 @@ def described(plan: Plan) -> dict[str, Any]:
     if plan.work == "images":
         return {"channels": [mullet.Channel("camera", dtype="uint16", shape=IMAGE)]}
     if plan.work == "streams":
-        return {"streams": {f"stream_{number:03d}": {"voltage": "V"} for number in range(STREAMS)}}
+        return {"streams": {f"stream_{number:03d}": {"voltage": "V"} for number in range(plan.streams)}}
     return {"channels": {"voltage": "V"}}
 
 
 def record(plan: Plan) -> Any:
     """The recording, not begun; its files are numbered."""
-    share = STREAMS if plan.work == "streams" else 1
+    share = plan.streams if plan.work == "streams" else 1
     warnings.simplefilter("ignore", UserWarning)  # of many objects a day: nobody records for a day here
     return mullet.record(
         plan.path,
@@ -244,7 +244,7 @@ def tell(event: str, **what: Any) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is at the keyboard stops the other process, and that one this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is at the keyboard ends the other process, and that one this
     plan = Plan(**json.loads(sys.argv[1]))
     pool = samples(plan.signal)
     with record(plan) as recording:

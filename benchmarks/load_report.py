@@ -116,5 +116,5 @@ def plot(results: list[Result], path: str) -> None:
             if panel.get_legend_handles_labels()[0]:
                 panel.legend(fontsize="x-small", loc="upper right")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format="png")
     plt.close(figure)

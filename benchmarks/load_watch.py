@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,15 +122,16 @@ class Watch:
         with ExitStack() as stack:
             stack.callback(self._remove_files)
             said = stack.enter_context(tempfile.TemporaryFile("w+"))
-            process = subprocess.Popen(
-                [sys.executable, str(PRODUCER), json.dumps(self._plan)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                env={**os.environ, "MULLET_RING_DIR": str(self._rings)},
-                text=True,
-            )
-            stack.callback(_end, process)
+            with _uninterrupted():
+                process = subprocess.Popen(
+                    [sys.executable, str(PRODUCER), json.dumps(self._plan)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    env={**os.environ, "MULLET_RING_DIR": str(self._rings)},
+                    text=True,
+                )
+                stack.callback(_end, process)
             self._follow(process)
             if process.wait(PATIENCE_S):
                 said.seek(0)
@@ -254,6 +256,16 @@ def _kilobytes(status: list[str], name: str) -> int:
 
 def _in_memory(folder: Path) -> bool:
     return folder.resolve().is_relative_to("/dev/shm")
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits meanwhile. It never reaches a process that is started in here."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

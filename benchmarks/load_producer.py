@@ -101,15 +101,19 @@ class Plan:
 
 
 class Ending:
-    """Says when it is time to end: the time is over, or the other process let go."""
+    """Says when it is time to end, not before one turn: the time is over, or the other process let go."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.perf_counter() + seconds
         self._gone = threading.Event()
+        self._first = True
         threading.Thread(target=self._listen, daemon=True).start()
 
     def __call__(self) -> bool:
         """Whether it is."""
+        if self._first:
+            self._first = False
+            return False
         return self._gone.is_set() or time.perf_counter() >= self._until
 
     def _listen(self) -> None:

@@ -5,6 +5,7 @@
 # make bench  speed beside limits and peers, a table each for ring, journal and files
 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
+MINUTES ?= 10
 VENV := $(CURDIR)/.venv
 IN_VENV := env -u CONDA_PREFIX -u PYTHONPATH -u PYTHONHOME VIRTUAL_ENV="$(VENV)" PATH="$(VENV)/bin:$$PATH" \
 	PYO3_PYTHON="$(VENV)/bin/python"
@@ -46,6 +47,9 @@ clean:
 	rm -rf .venv target
 
 soak: .venv/.installed-test
+	@mkdir -p target
+	$(IN_VENV) python benchmarks/load.py --minutes $(MINUTES) --png target/load.png --json target/load.json \
+		--markdown target/load.md
 	$(IN_VENV) python -m tests.ring.storm 100000000
 	$(IN_VENV) python tools/weaken_orderings.py
 	$(IN_VENV) python -m tests.faults.soak --seeds 10000

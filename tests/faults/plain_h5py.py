@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from mulletdaq.hdf5.columns import columns_of
 from mulletdaq.hdf5.layouts import Batch, BatchLayout
-from mulletdaq.hdf5.ledger import Place, Run, begin_run, find_run
+from mulletdaq.hdf5.ledger import Place, Run, Runs, begin_run
 from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.storage import LIBVER, make_ordered_group
 
@@ -61,8 +61,8 @@ def _run_of(file: Any) -> Run:
         for name in ("measurements", "runs"):
             make_ordered_group(file, name)
         file.create_group("losses")
-        return begin_run(file, "", _STREAM_ID, schema=_SCHEMA, start=Place(0, 0, 0), start_ns=0, metadata={})
-    run = find_run(file, _STREAM_ID)
+        return begin_run(file, "", _STREAM_ID, number=1, schema=_SCHEMA, start=Place(0, 0, 0), start_ns=0, metadata={})
+    run = Runs(file).find(_STREAM_ID)
     assert run is not None
     return run
 

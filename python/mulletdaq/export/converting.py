@@ -22,7 +22,7 @@ from mulletdaq.hdf5.columns import columns_of
 from mulletdaq.hdf5.continuous import CHUNK_ROWS, ContinuousLayout, begin_data
 from mulletdaq.hdf5.journal.guard import undisturbed
 from mulletdaq.hdf5.layouts import BatchLayout, Layout
-from mulletdaq.hdf5.ledger import DATA, Run, is_opaque, load_run
+from mulletdaq.hdf5.ledger import DATA, Run, Runs, is_opaque, load_run
 from mulletdaq.hdf5.naming import BATCH_TABLE, ENTRY
 from mulletdaq.hdf5.options import LAYOUTS, Filters
 from mulletdaq.hdf5.storage import HDF5_ERRORS, Storage, one_line
@@ -193,7 +193,7 @@ class _Conversion:
             schema = schema_of(run)
             columns = None if is_opaque(run) else columns_of(schema, growing=self._continuous)
             if self._continuous:
-                layout = ContinuousLayout(self._file, run, columns, self._filters, self._table)
+                layout = ContinuousLayout(self._file, run, columns, self._filters, self._table, Runs(self._file))
             else:
                 layout = BatchLayout(self._file, run.stream, columns, self._filters)
             self._layouts[run.stream] = run.number, layout
@@ -211,7 +211,7 @@ class _Conversion:
         if self._continuous:
             schema = schema_of(run)
             columns = None if is_opaque(run) else columns_of(schema, growing=True)
-            set_attributes(group, **begin_data(self._file, run.stream, run.number, schema, columns))
+            set_attributes(group, **begin_data(self._file, run.stream, run.number, schema, columns, Runs(self._file)))
         return load_run(group)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mulletdaq.hdf5.attributes import get_integer
 from mulletdaq.hdf5.batch_table import BATCH_COLUMNS, BatchRow, batch_rows
-from mulletdaq.hdf5.catalog import data_path, is_opaque, runs_of, schema_of, streams_of
+from mulletdaq.hdf5.catalog import is_opaque, runs_of, schema_of, streams_of
 from mulletdaq.hdf5.columns import Column, columns_of
 from mulletdaq.hdf5.layouts import Batch
 from mulletdaq.hdf5.ledger import Run
@@ -60,7 +60,7 @@ def _places(file: Any) -> Iterator[tuple[BatchRow, Any]]:
         for batch in stream:
             noted = {name: get_integer(batch, name) for name in BATCH_COLUMNS}
             yield BatchRow(**noted), batch  # it begins with dataset_row 0, which is what a missing attribute reads as
-    paths = {number: data_path(run) for number, run in runs_of(file).items()}
+    paths = {number: run.data for number, run in runs_of(file).items()}
     groups = {path: file[path] for path in paths.values() if path}
     for row in batch_rows(file):
         yield row, groups[paths[row.run]]

@@ -14,7 +14,7 @@ from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.attributes import get_integer, get_text
 from mulletdaq.hdf5.batch_table import batch_rows
 from mulletdaq.hdf5.columns import Column, columns_of
-from mulletdaq.hdf5.ledger import Run, data_path, is_opaque, load_run, schema_of
+from mulletdaq.hdf5.ledger import Run, is_opaque, load_run, schema_of
 from mulletdaq.hdf5.naming import BATCH_PREFIX, RAW_DATA, RAW_LENGTHS, is_batch_name, is_run_name
 from mulletdaq.hdf5.row_reading import Block, BlockBuilder, ChannelFacts, ColumnReader, MessageReader, Stretch
 from mulletdaq.schema import TIMESTAMP
@@ -177,7 +177,7 @@ class StreamRows:
                 yield Stretch(run, get_integer(batch, "first_row"), get_integer(batch, "rows"), batch)
 
     def _grown(self, own: Mapping[int, Run]) -> Iterator[Stretch]:
-        groups = {number: self._file[path] for number, run in own.items() if (path := data_path(run))}
+        groups = {number: self._file[path] for number, run in own.items() if (path := run.data)}
         for row in batch_rows(self._file):
             if row.run in groups:
                 yield Stretch(own[row.run], row.first_row, row.rows, groups[row.run], row.dataset_row)
@@ -211,13 +211,13 @@ def streams_of(file: Any) -> list[StreamBatches]:
     """The streams of a file that have batches: the unnamed one, then the named ones; one without where none has."""
     measurements = file["measurements"]
     runs = runs_of(file).values()
-    named = {run.stream for run in runs if run.stream and not data_path(run)}
+    named = {run.stream for run in runs if run.stream and not run.data}
     found = [_stream("", measurements)]
     for name in measurements:
         group = None if is_batch_name(name) or is_run_name(name) else measurements.get(name)
         if isinstance(group, h5py.Group) and (name in named or any(map(is_batch_name, group))):
             found.append(_stream(name, group))
-    needed = len(found) == 1 and not any(map(data_path, runs))
+    needed = len(found) == 1 and not any(run.data for run in runs)
     return found if found[0].batches or needed else found[1:]
 
 
@@ -225,7 +225,7 @@ def grown_of(file: Any) -> list[GrownData]:
     """The growing datasets of a file, in the order in which they began."""
     shared: dict[str, list[Run]] = {}
     for run in runs_of(file).values():
-        if path := data_path(run):
+        if path := run.data:
             shared.setdefault(path, []).append(run)
     groups = {path: file.get(path) for path in shared}
     return [
@@ -299,7 +299,6 @@ __all__ = [
     "StreamBatches",
     "StreamRows",
     "Stretch",
-    "data_path",
     "grown_of",
     "holds_stamps",
     "is_opaque",

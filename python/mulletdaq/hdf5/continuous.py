@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from mulletdaq.extras import needs_extra
@@ -11,7 +12,7 @@ from mulletdaq.hdf5.chunk_sizes import ChunkSizes
 from mulletdaq.hdf5.columns import Column
 from mulletdaq.hdf5.growing import GrowingColumns
 from mulletdaq.hdf5.layouts import Batch, Layout, plot_of, stream_group
-from mulletdaq.hdf5.ledger import DATA, Run, data_path, load_run, schema_of
+from mulletdaq.hdf5.ledger import DATA, Run, schema_of
 from mulletdaq.hdf5.naming import RAW_DATA, RAW_LENGTHS, is_batch_name, is_run_name, run_name
 from mulletdaq.hdf5.nexus import plot_by_default
 from mulletdaq.hdf5.options import Filters
@@ -39,6 +40,8 @@ class ContinuousLayout(Layout):
         How datasets that are not there yet are to be stored.
     table
         The file's table of batches.
+    runs
+        All runs of the file.
     backlog_rows
         How many rows of the first batch do not tell the rate: they were in the ring when the writer came.
     """
@@ -50,14 +53,15 @@ class ContinuousLayout(Layout):
         columns: list[Column] | None,
         filters: Filters,
         table: BatchTable,
+        runs: Iterable[Run],
         backlog_rows: int = 0,
     ) -> None:
         self._file, self._columns, self._filters, self._table = file, columns, filters, table
         self._backlog_rows = backlog_rows
         self._run = run
-        self._group = file[data_path(run)]
-        runs = [load_run(group) for group in file["runs"].values()]
-        self._rows = sum(one.rows for one in runs if data_path(one) == data_path(run))
+        self._group = file[run.data]
+        runs = list(runs)
+        self._rows = sum(one.rows for one in runs if one.data == run.data)
         self._batches = count_batches(file, {one.number for one in runs if one.stream == run.stream})
         self._grown: GrowingColumns | None = None
         self._step = get_integer(run.group, CHUNK_ROWS)
@@ -118,7 +122,9 @@ class ContinuousLayout(Layout):
         return grown
 
 
-def begin_data(file: Any, stream: str, number: int, schema: Any, columns: list[Column] | None) -> dict[str, Any]:
+def begin_data(
+    file: Any, stream: str, number: int, schema: Any, columns: list[Column] | None, runs: Iterable[Run]
+) -> dict[str, Any]:
     """Find a new run's datasets, or the place for them; the attributes to give it.
 
     Runs of one stream with the same schema share their datasets, one after the other. The first lie in the stream's own
@@ -129,14 +135,14 @@ def begin_data(file: Any, stream: str, number: int, schema: Any, columns: list[C
     SchemaError
         If a column of an unnamed stream has the place of this one's group.
     """
-    runs = [load_run(group) for group in file["runs"].values()]
+    runs = list(runs)
     for run in reversed(runs):
-        if run.stream == stream and data_path(run) and _same_schema(run, schema):
+        if run.stream == stream and run.data and _same_schema(run, schema):
             step = get_integer(run.group, CHUNK_ROWS)
-            return {DATA: data_path(run)} | ({CHUNK_ROWS: np.int64(step)} if step else {})
+            return {DATA: run.data} | ({CHUNK_ROWS: np.int64(step)} if step else {})
     group = stream_group(file, stream)
     names = [RAW_DATA] if columns is None else [column.name for column in columns]
-    taken = len(group) or group.name in map(data_path, runs)
+    taken = len(group) or group.name in (run.data for run in runs)
     if taken or any(is_batch_name(name) or is_run_name(name) for name in names):
         group = make_ordered_group(group, run_name(number))
     return {DATA: group.name}

@@ -11,7 +11,7 @@ from mulletdaq.errors import FileError, FileFormatError, FileWriteError, MulletE
 from mulletdaq.hdf5.batch_table import BatchTable
 from mulletdaq.hdf5.chain import continue_chain, open_chain, rotation_due
 from mulletdaq.hdf5.journal import JournalStatistics, undisturbed
-from mulletdaq.hdf5.ledger import Annotations, Losses
+from mulletdaq.hdf5.ledger import Annotations, Losses, Runs
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions
 from mulletdaq.hdf5.row_source import RowSource
@@ -299,7 +299,8 @@ class Engine:
 
     def _bind_ledgers(self) -> None:
         file = self._chain.storage.file
-        self._target, self._annotations = Target(file, Losses(file), BatchTable(file)), Annotations(file)
+        self._target = Target(file, Losses(file), BatchTable(file), Runs(file))
+        self._annotations = Annotations(file)
 
     def _roll_back(self) -> bool:
         """Go back to the last commit, which the failed one may be after all: whether it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,8 @@ class Run:
         Rows in the file, rows lost; together ``next_row - first_row``.
     origin
         Address of the stream, if it is another computer's.
+    data
+        The group in which its datasets grow, which it may share with earlier runs; empty for one of batches.
     """
 
     group: Any
@@ -76,6 +78,7 @@ class Run:
     rows: int
     lost_rows: int
     origin: str = ""
+    data: str = ""
 
     @property
     def place(self) -> Place:
@@ -106,6 +109,7 @@ def load_run(group: Any) -> Run:
         stream=get_text(group, "stream"),
         stream_id=get_integer(group, "stream_id"),
         origin=get_text(group, "origin"),
+        data=get_text(group, DATA),
         **{name: get_integer(group, name) for name in names},
     )
 
@@ -122,32 +126,49 @@ def is_opaque(run: Run) -> bool:
     return get_text(run.group, "content") == "opaque"
 
 
-def data_path(run: Run) -> str:
-    """The group in which the datasets of a run grow, which it may share with earlier ones; empty for one of batches."""
-    return get_text(run.group, DATA)
-
-
-def find_run(file: Any, stream_id: int) -> Run | None:
-    """The newest run of the ring with this stream id, or None."""
-    for name in reversed(list(file["runs"])):
-        group = file["runs"][name]
-        if get_integer(group, "stream_id") == stream_id:
-            return load_run(group)
-    return None
-
-
 def newest_runs(file: Any) -> dict[int, Run]:
     """The newest run of each ring there is, by stream id."""
-    found: dict[int, Run] = {}
-    for name in reversed(list(file["runs"])):
-        run = load_run(file["runs"][name])
-        found.setdefault(run.stream_id, run)
-    return found
+    return Runs(file).newest()
 
 
-def next_run_number(file: Any) -> int:
-    """The number that the next run gets."""
-    return 1 + max((int(name.rpartition("_")[2]) for name in file["runs"]), default=0)
+class Runs:
+    """The runs of an open file, in their order, read once: with hundreds of streams each asks for those of all.
+
+    A run's counts are what its stream last wrote. After a failed commit these are of no use.
+
+    Parameters
+    ----------
+    file
+        The ``h5py.File``.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._runs = [load_run(group) for group in file["runs"].values()]
+        self._newest = {run.stream_id: run for run in self._runs}
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._runs)
+
+    def __reversed__(self) -> Iterator[Run]:
+        return reversed(self._runs)
+
+    def find(self, stream_id: int) -> Run | None:
+        """The newest run of the ring with this stream id, or None."""
+        return self._newest.get(stream_id)
+
+    def newest(self) -> dict[int, Run]:
+        """The newest run of each ring there is, by stream id."""
+        return dict(self._newest)
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next run gets."""
+        return 1 + max((run.number for run in self._runs), default=0)
+
+    def add(self, run: Run) -> None:
+        """Take a run that was begun."""
+        self._runs.append(run)
+        self._newest[run.stream_id] = run
 
 
 def begin_run(
@@ -155,6 +176,7 @@ def begin_run(
     stream: str,
     stream_id: int,
     *,
+    number: int,
     schema: Any,
     start: Place,
     start_ns: int,
@@ -165,6 +187,8 @@ def begin_run(
 
     Parameters
     ----------
+    number
+        :attr:`Runs.next_number`.
     schema
         A ``pyarrow.Schema``, stored as Arrow IPC bytes and as text; None for opaque bytes.
     start
@@ -172,10 +196,20 @@ def begin_run(
     attributes
         More to say of it.
     """
-    number = next_run_number(file)
     group = file["runs"].create_group(run_name(number))
     run = Run(
-        group, number, stream, stream_id, start.row, start.row, start.position, start.sequence, 0, 0, start.origin
+        group=group,
+        number=number,
+        stream=stream,
+        stream_id=stream_id,
+        first_row=start.row,
+        next_row=start.row,
+        ring_position=start.position,
+        ring_sequence=start.sequence,
+        rows=0,
+        lost_rows=0,
+        origin=start.origin,
+        data=str((attributes or {}).get(DATA, "")),
     )
     set_attributes(
         group,
@@ -309,12 +343,11 @@ __all__ = [
     "Losses",
     "Place",
     "Run",
+    "Runs",
     "Table",
     "begin_run",
-    "find_run",
     "is_opaque",
     "load_run",
     "newest_runs",
-    "next_run_number",
     "schema_of",
 ]

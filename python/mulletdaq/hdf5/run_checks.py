@@ -6,7 +6,7 @@ from typing import Any
 
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5.columns import columns_of
-from mulletdaq.hdf5.ledger import Run, data_path, is_opaque, schema_of
+from mulletdaq.hdf5.ledger import Run, is_opaque, schema_of
 
 with needs_extra("hdf5"):
     import numpy as np
@@ -37,7 +37,7 @@ class RunCheck:
         self._last_stamp: int | None = None
         self._steps_back = 0
         self._first_step_back = ""
-        self.columns = None if is_opaque(run) else columns_of(schema_of(run), growing=bool(data_path(run)))
+        self.columns = None if is_opaque(run) else columns_of(schema_of(run), growing=bool(run.data))
 
     def follow(self, where: str, first_row: int, rows: int, lost_rows: int, problems: list[str]) -> None:
         """Check that a batch's rows follow the ones before it."""

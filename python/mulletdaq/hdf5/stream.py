@@ -17,11 +17,8 @@ from mulletdaq.hdf5.ledger import (
     Losses,
     Place,
     Run,
+    Runs,
     begin_run,
-    data_path,
-    find_run,
-    newest_runs,
-    next_run_number,
 )
 from mulletdaq.hdf5.options import Filters, RemoteAddress, RingAddress
 from mulletdaq.hdf5.row_source import open_source
@@ -34,11 +31,12 @@ MAX_BATCH_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Target:
-    """The file being written, with its ledger of losses and its table of batches."""
+    """The file being written, with its ledger of losses, its table of batches and its runs."""
 
     file: Any
     losses: Losses
     table: BatchTable
+    runs: Runs
 
 
 class Stream:
@@ -101,7 +99,7 @@ class Stream:
             What files before this one hold, by stream id; it grows as files are added.
         """
         self._filters, self._metadata, self._earlier = filters, metadata, earlier
-        runs = {number: one.run for number, one in earlier.items() if one.run is not None} | newest_runs(target.file)
+        runs = {number: one.run for number, one in earlier.items() if one.run is not None} | target.runs.newest()
         self.source.begin({number: run.place for number, run in runs.items()})
         self.bind(target)
         self._go_on()
@@ -120,7 +118,7 @@ class Stream:
     def bind(self, target: Target) -> None:
         """Go on with a file as it is at its last commit."""
         self._target, self._file = target, target.file
-        self._run = find_run(target.file, self.source.stream_id)
+        self._run = target.runs.find(self.source.stream_id)
         if self._run is not None:
             self._layout = self._layout_of(self._run)
         elif self.name:
@@ -140,10 +138,11 @@ class Stream:
         self._go_on()
 
     def _layout_of(self, run: Run) -> Layout:
-        if not data_path(run):
+        if not run.data:
             return BatchLayout(self._file, run.stream, self._columns(growing=False), self._filters)
         columns = self._columns(growing=True)
-        return ContinuousLayout(self._file, run, columns, self._filters, self._target.table, self._backlog_rows)
+        target = self._target
+        return ContinuousLayout(self._file, run, columns, self._filters, target.table, target.runs, self._backlog_rows)
 
     def _columns(self, *, growing: bool) -> list[Column] | None:
         return columns_of(self.source.schema, growing=growing) if self.source.content == "arrow" else None
@@ -162,19 +161,22 @@ class Stream:
             return
         schema = self.source.schema if self._content == "arrow" else None
         attributes: Mapping[str, Any] = {}
+        runs = self._target.runs
+        number = runs.next_number
         if self._continuous:
-            number, columns = next_run_number(self._file), self._columns(growing=True)
-            attributes = begin_data(self._file, self.name, number, schema, columns)
+            attributes = begin_data(self._file, self.name, number, schema, self._columns(growing=True), runs)
         self._run = begin_run(
             self._file,
             self.name,
             self.source.stream_id,
+            number=number,
             schema=schema,
             start=self._start,
             start_ns=self.source.created_ns,
             metadata=self._metadata,
             attributes=attributes,
         )
+        runs.add(self._run)
         self._layout = self._layout_of(self._run)
 
     @property
@@ -328,7 +330,8 @@ class Stream:
         if isinstance(piece, bytes):
             rows, nbytes, piece = 1, len(piece), (self.source.timestamp_ns, piece)
         else:
-            rows, nbytes = piece.num_rows, piece.nbytes
+            # What its buffers take; nbytes, what its rows take of them, costs as much as a tenth of writing them.
+            rows, nbytes = piece.num_rows, piece.get_total_buffer_size()
         first_row = self.source.row - rows
         if not self._pending or first_row != self._row:
             self._pending.append(Batch(first_row, lost_rows=first_row - self._row))

@@ -28,7 +28,11 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.keepalive_time_ms", 20_000),
+    # A gRPC server as it comes cuts off who pings more than once in five minutes while it has nothing to say, and ours
+    # has nothing to say for as long as a drain takes, or until a stream has columns. So pings are the last resort only:
+    # a follower hears heartbeats, a question has a deadline, and what is sent must be acknowledged within the timeout,
+    # which gRPC also makes the socket's (TCP_USER_TIMEOUT).
+    ("grpc.keepalive_time_ms", 330_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 ]
 

@@ -87,7 +87,7 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
                 raise RequestError("list_flights takes no criteria")
             statuses = self._statuses()
             infos = []
-            for address in self.rings.addresses():
+            for address in self.rings.addresses(fresh=True):
                 try:
                     infos.append(self._info(address.name, statuses))
                 except StreamNotFoundError:

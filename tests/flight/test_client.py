@@ -19,6 +19,7 @@ from mulletdaq.errors import (
     ConnectionLostError,
     ProducerLockedError,
     RecordingError,
+    RemoteError,
     RequestError,
     RingReplacedError,
     SchemaMismatchError,
@@ -311,3 +312,46 @@ def test_a_stream_is_listed_as_soon_as_it_is_there(
     for count in range(2, 6):
         assert len(connection.streams()) == count - 1
         service.rings[f"stream{count}"] = RingBuffer.create(ring_directory / f"{count}.ring", capacity_mb=1)
+
+
+def test_a_long_drain_is_waited_for(service: Supervisor, ring: RingBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long: the time for a question is over several times before the rows are in the file."""
+    drained, answer = threading.Event(), service.flush
+
+    def drain(wanted: Any) -> Any:
+        drained.wait()
+        return answer(wanted)
+
+    monkeypatch.setattr(service, "flush", drain)
+    with mullet.connect(service.address, timeout_s=0.1) as daemon:
+        threading.Timer(1.5, drained.set).start()
+        assert daemon.flush() == {"scope": 0}
+
+
+def test_a_drain_that_the_daemon_does_not_survive_is_told(
+    service: Supervisor, ring: RingBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def drain(wanted: Any) -> Any:
+        asked.set()
+        over.wait()
+        raise RecordingError("too late")
+
+    monkeypatch.setattr(service, "flush", drain)
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        with mullet.connect(service.address) as daemon, pytest.raises((RemoteError, ConnectionLostError)) as failure:
+            daemon.flush()
+        failures.append(failure.value)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    assert asked.wait(60)
+    ender = threading.Thread(target=service.end_process)
+    ender.start()
+    asker.join(60)
+    over.set()
+    ender.join()
+    assert len(failures) == 1

@@ -179,6 +179,27 @@ def acquire(
     )
 
 
+def pump(source: Source, write: Callable[..., Any], *, rate_hz: float, stop: StopFlag) -> None:
+    """As :func:`acquire` without an end and without figures: what runs for months and is read by nobody.
+
+    Raises
+    ------
+    SourceError
+        If the source fails; every sample before was written.
+    ValueError
+        If the rate is out of range.
+    """
+    read = source.read
+    for _tick in Pacer(rate_hz, stop=stop).ticks():
+        try:
+            values = read()
+        except MulletError:
+            raise
+        except Exception as error:
+            raise _failure(source, read, error) from error
+        write(*values)
+
+
 def _call(source: Source, method: Callable[[], Any]) -> Any:
     """Call a source's method, its failure told as what it is: the source's."""
     try:
@@ -186,8 +207,12 @@ def _call(source: Source, method: Callable[[], Any]) -> Any:
     except MulletError:
         raise
     except Exception as error:
-        what = f"source {source.name!r} failed in {method.__name__}()"
-        raise SourceError(f"{what}: {type(error).__name__}: {error}") from error
+        raise _failure(source, method, error) from error
 
 
-__all__ = ["AcquisitionSummary", "Latencies", "Progress", "Writable", "acquire", "opened"]
+def _failure(source: Source, method: Callable[[], Any], error: Exception) -> SourceError:
+    what = f"source {source.name!r} failed in {method.__name__}()"
+    return SourceError(f"{what}: {type(error).__name__}: {error}")
+
+
+__all__ = ["AcquisitionSummary", "Latencies", "Progress", "Writable", "acquire", "opened", "pump"]

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -234,6 +235,22 @@ def test_reading_and_writing_over_a_cable_that_is_cut_fifty_times(mullet: Mullet
     with mulletdaq.connect(address) as direct:
         assert direct.flush() == {STREAM: total}
     np.testing.assert_array_equal(stored(mullet.folder / "out.h5", "voltage"), np.arange(total) * 0.5)
+
+
+def test_a_recording_whose_writer_is_slow_is_stopped_whole(mullet: Mullet, address: str) -> None:
+    """Its end takes longer than a question may: it is waited for, and all rows are in the file."""
+    with mulletdaq.connect(address, timeout_s=5) as daemon, daemon.upload(STREAM, SCHEMA) as upload:
+        daemon.start_recording("slow")
+        upload.write(rows(0, 5000))
+        upload.flush()
+        (writer,) = [one.pid for one in daemon.status().children if (one.kind, one.name) == ("writer", "slow")]
+        assert writer is not None
+        os.kill(writer, signal.SIGSTOP)
+        threading.Timer(7, os.kill, (writer, signal.SIGCONT)).start()
+        stopped = daemon.stop_recording("slow")
+    assert (stopped.state, stopped.rows_persisted) == ("stopped", 5000)
+    assert stored(mullet.folder / stopped.path, "voltage").size == 5000
+    wait_until(lambda: is_well(address))
 
 
 # ---- refusals, the daemon being well after each

@@ -58,6 +58,7 @@ class Supervisor:
         self.recordings: dict[str, RecordingInfo] = {}
         self.asked: list[tuple[str, Any]] = []
         self.starts = 0
+        self.ends: list[int] = []
         self.alive = Alive(streams=0, memory_mb=0)
         self.beats = 0
         self.failure: Failed | None = None
@@ -132,7 +133,7 @@ class Supervisor:
             for line in self._process.stdout:
                 self._hear(line)
             self._ready.clear()
-            self._process.wait()
+            self.ends.append(self._process.wait())
             self._process.stdout.close()
             with suppress(OSError):
                 self._process.stdin.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import time
 from pathlib import Path
@@ -17,11 +19,14 @@ from mulletdaq.errors import (
     ConnectionLostError,
     ProducerLockedError,
     RecordingError,
+    RemoteError,
     RequestError,
     RingReplacedError,
     SchemaMismatchError,
     StreamNotFoundError,
 )
+from mulletdaq.flight import connection as wire
+from mulletdaq.flight import reading
 from mulletdaq.flight.messages import Health, RecordingInfo, Status
 from mulletdaq.ring import RingBuffer
 
@@ -254,3 +259,99 @@ def test_a_follower_goes_on_when_a_service_ended_in_good_order(service: Supervis
         numbers = [number for one in found for number in one.batch.column(0).to_pylist()]
     assert numbers == list(range(10, 20))
     assert found.reconnections
+
+
+def test_a_follower_of_a_service_that_falls_silent_goes_on_with_it(
+    service: Supervisor, ring: RingBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is held breaks no connection: only its heartbeats are missing."""
+    monkeypatch.setattr(reading, "_LOOK_S", 0.1)
+    ring.write_arrow_batch(rows(0, 10))
+    daemon = mullet.connect(service.address, timeout_s=0.5)
+    with daemon, daemon.read("scope", stop=20, heartbeat_s=0.1) as found:
+        assert next(iter(found)).batch.num_rows == 10
+        os.kill(service.pid, signal.SIGSTOP)
+        try:
+            ring.write_arrow_batch(rows(10, 10))
+            follower = threading.Thread(target=lambda: numbers.extend(numbers_of(found.table())))
+            numbers: list[int] = []
+            follower.start()
+            eventually(lambda: found.reconnections, "the silence is noticed")
+        finally:
+            os.kill(service.pid, signal.SIGCONT)
+        follower.join()
+    assert numbers == list(range(10, 20))
+
+
+def test_a_follower_of_a_service_that_stays_silent_says_so(
+    service: Supervisor, ring: RingBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_LOOK_S", 0.1)
+    ring.write_arrow_batch(rows(0, 10))
+    daemon = mullet.connect(service.address, timeout_s=0.2, patience_s=0.5)
+    with daemon, daemon.read("scope", heartbeat_s=0.1) as found:
+        batches = iter(found)
+        assert next(batches).batch.num_rows == 10
+        os.kill(service.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(ConnectionLostError):
+                for _ in batches:
+                    pass
+        finally:
+            os.kill(service.pid, signal.SIGCONT)
+
+
+def test_pings_come_no_more_often_than_any_server_takes_them() -> None:
+    """A gRPC server as it comes ends a connection with more than one ping in 300 s of its own silence."""
+    assert dict(wire._OPTIONS)["grpc.keepalive_time_ms"] > 300_000
+
+
+def test_a_stream_is_listed_as_soon_as_it_is_there(
+    service: Supervisor, ring_directory: Path, connection: mullet.Connection
+) -> None:
+    for count in range(2, 6):
+        assert len(connection.streams()) == count - 1
+        service.rings[f"stream{count}"] = RingBuffer.create(ring_directory / f"{count}.ring", capacity_mb=1)
+
+
+def test_a_long_drain_is_waited_for(service: Supervisor, ring: RingBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long: the time for a question is over several times before the rows are in the file."""
+    drained, answer = threading.Event(), service.flush
+
+    def drain(wanted: Any) -> Any:
+        drained.wait()
+        return answer(wanted)
+
+    monkeypatch.setattr(service, "flush", drain)
+    with mullet.connect(service.address, timeout_s=0.1) as daemon:
+        threading.Timer(1.5, drained.set).start()
+        assert daemon.flush() == {"scope": 0}
+
+
+def test_a_drain_that_the_daemon_does_not_survive_is_told(
+    service: Supervisor, ring: RingBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def drain(wanted: Any) -> Any:
+        asked.set()
+        over.wait()
+        raise RecordingError("too late")
+
+    monkeypatch.setattr(service, "flush", drain)
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        with mullet.connect(service.address) as daemon, pytest.raises((RemoteError, ConnectionLostError)) as failure:
+            daemon.flush()
+        failures.append(failure.value)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    assert asked.wait(60)
+    ender = threading.Thread(target=service.end_process)
+    ender.start()
+    asker.join(60)
+    over.set()
+    ender.join()
+    assert len(failures) == 1

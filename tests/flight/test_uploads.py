@@ -6,6 +6,7 @@ import json
 import random
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -264,3 +265,25 @@ def test_uploads_can_be_switched_off(ring_directory: Any) -> None:
     with Supervisor(allow_upload=False) as service, flight.connect(service.address) as client:
         service.rings["scope"] = RingBuffer.create(ring_directory / "scope.ring", capacity_mb=1)
         refused(*client.do_put(descriptor(), SCHEMA), "takes no uploads")
+
+
+def test_a_client_without_power_is_noticed(service: Supervisor, ring: RingBuffer, client: Any) -> None:
+    """The kernel asks each client that is silent: on both sides of such a connection a keepalive timer would run."""
+    writer, reader = client.do_put(flight.FlightDescriptor.for_path("scope"), SCHEMA)
+    reader.read()
+
+    def timers() -> list[str]:
+        return [timer for port, timer in tcp_connections() if port == service.port]
+
+    eventually(lambda: timers() == [KEEPALIVE_TIMER], "nothing is on its way, and the kernel waits to ask")
+    writer.close()
+
+
+KEEPALIVE_TIMER = "02"
+
+
+def tcp_connections() -> list[tuple[int, str]]:
+    """Local port and running timer of each that stands, see proc(5)."""
+    tables = [Path("/proc/net", name).read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables for line in table]
+    return [(int(words[1].rpartition(":")[2], 16), words[5].partition(":")[0]) for words in lines if words[3] == "01"]

@@ -47,13 +47,6 @@ class SourceOptions:
         return json.dumps(asdict(self)).encode() + b"\n"
 
 
-@dataclass(frozen=True)
-class _Output:
-    """What the loop needs of a recording."""
-
-    write_measurement: Callable[..., None]
-
-
 def main() -> int:
     """Read a source into a ring until told to end."""
     leave_the_terminal_to_the_owner()
@@ -82,7 +75,7 @@ def run(options: SourceOptions, stop: threading.Event, tell_ready: Callable[[], 
     RingError, SchemaError
         If the ring is not the one meant, has another producer, or other columns.
     """
-    from mulletdaq.acquisition import acquire, opened
+    from mulletdaq.acquisition import opened, pump
     from mulletdaq.ring import RingBuffer
     from mulletdaq.sources.registry import make_source
 
@@ -92,7 +85,7 @@ def run(options: SourceOptions, stop: threading.Event, tell_ready: Callable[[], 
             raise RingReplacedError(f"{options.ring_path} is another ring than the daemon's; restart the daemon")
         with ring.producer(source.channels, on_full=options.on_full) as producer, opened(source):
             tell_ready()
-            acquire(source, _Output(producer.append), rate_hz=options.rate_hz, stop=stop)
+            pump(source, producer.append, rate_hz=options.rate_hz, stop=stop)
 
 
 def _end_with_input(stop: threading.Event) -> None:

@@ -303,7 +303,8 @@ def connect(
     tls_root_file
         The certificates (PEM) to trust, if the system does not know them.
     timeout_s
-        How long a question may take.
+        How long a question may take. To stop, flush or rotate recordings takes as long as their rows need; the daemon's
+        ``drain_timeout_s`` limits that.
     patience_s
         How long a reader or an upload tries to come back after its connection broke.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +14,7 @@ from typing import Any, TypeVar
 from mulletdaq.errors import AccessRefusedError, ConnectionLostError, RemoteError, RequestError
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.access import is_loopback, read_token
-from mulletdaq.flight.messages import VERBS, Request, decode_result, encode
+from mulletdaq.flight.messages import DRAINING, VERBS, Request, decode_result, encode
 from mulletdaq.flight.refusals import raised_as_ours
 
 with needs_extra("flight"):
@@ -28,7 +30,11 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.keepalive_time_ms", 20_000),
+    # A gRPC server as it comes cuts off who pings more than once in five minutes while it has nothing to say, and ours
+    # has nothing to say for as long as a drain takes, or until a stream has columns. So pings are the last resort only:
+    # a follower hears heartbeats, a question has a deadline, and what is sent must be acknowledged within the timeout,
+    # which gRPC also makes the socket's (TCP_USER_TIMEOUT).
+    ("grpc.keepalive_time_ms", 330_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 ]
 
@@ -47,7 +53,7 @@ class Wire:
     token_file, tls_root_file
         Files with the token and with the certificates to trust.
     timeout_s
-        How long a call that is answered at once may take.
+        How long a call that is answered at once may take; what brings rows into files first takes as long as it must.
     """
 
     def __init__(
@@ -94,10 +100,26 @@ class Wire:
         ConnectionLostError, AccessRefusedError
         """
         with raised_as_ours(self.address):
-            results = list(self.client.do_action(flight.Action(name, encode(arguments)), self.options()))
+            results = self._patiently(name, arguments) if name in DRAINING else self._results(name, arguments)
         if len(results) != 1:
             raise RemoteError(f"{self.address} answered {name!r} with {len(results)} results; is it a mullet daemon?")
         return decode_result(VERBS[name], results[0].body.to_pybytes())
+
+    def _results(self, name: str, arguments: Request, *, limited: bool = True) -> list[Any]:
+        return list(self.client.do_action(flight.Action(name, encode(arguments)), self.options(limited=limited)))
+
+    def _patiently(self, name: str, arguments: Request) -> list[Any]:
+        """Without a deadline, which is the service's; in a thread, since Ctrl-C does not reach into Flight's call."""
+        found: Future[list[Any]] = Future()
+
+        def ask() -> None:
+            try:
+                found.set_result(self._results(name, arguments, limited=False))
+            except BaseException as error:
+                found.set_exception(error)
+
+        threading.Thread(target=ask, name=f"mulletdaq-{name}", daemon=True).start()
+        return found.result()
 
     def close(self) -> None:
         """Close it. Closing twice is fine."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mulletdaq.errors import ServiceBusyError
@@ -18,6 +20,9 @@ _HURRIED_S = 1.0
 _GROWTH_BYTES = 4 << 20
 _STACK_BYTES = 8 << 20
 _SPARE_THREADS = 64
+_ASKED_AFTER_S = 10
+_ASKED_EVERY_S = 5
+_ASKED_TIMES = 3
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 OUT_OF_MEMORY = 75
@@ -77,6 +82,21 @@ def allow_connections() -> None:
     """Let this process have as many files open as the system grants it: each client that comes is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def notice_dead_clients() -> None:
+    """Have the kernel ask silent clients whether they are there, and end the connections of those that are not.
+
+    An upload may be silent for long and be well; but one whose computer lost power keeps its stream's only producer.
+    gRPC would ask after two hours. What listens hands its settings on to the connections that it takes.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as found:
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASKED_AFTER_S)
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _ASKED_EVERY_S)
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _ASKED_TIMES)
 
 
 def private_bytes() -> int:
@@ -139,4 +159,12 @@ def _watch(limit_bytes: int) -> None:
     os._exit(OUT_OF_MEMORY)  # nothing here needs an end: rings and uploads are as they would be after a kill
 
 
-__all__ = ["OUT_OF_MEMORY", "Place", "Places", "allow_connections", "limit_memory", "private_bytes"]
+__all__ = [
+    "OUT_OF_MEMORY",
+    "Place",
+    "Places",
+    "allow_connections",
+    "limit_memory",
+    "notice_dead_clients",
+    "private_bytes",
+]

@@ -304,6 +304,9 @@ VERBS: Mapping[str, Verb] = {
 }
 """The verbs that a client may ask for."""
 
+DRAINING = frozenset({"stop_recording", "flush", "rotate"})
+"""Those that bring rows into files first, which takes as long as it takes."""
+
 STREAMS = "streams"
 """The verb by which the Flight process itself asks the daemon for its streams: no arguments, a list of addresses."""
 

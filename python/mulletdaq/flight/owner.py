@@ -18,7 +18,7 @@ from mulletdaq.flight.pipe import Answer, Event, FlightOptions, Question
 with needs_extra("flight"):
     import msgspec
 
-_PATIENCE_S = 120.0
+_LOOK_S = 1.0
 
 
 class Owner:
@@ -37,6 +37,7 @@ class Owner:
         self._lock = threading.Lock()
         self._number = 0
         self._waiting: dict[int, Future[Answer]] = {}
+        self._gone = False
         self._pid = os.getppid()
 
     def read_options(self) -> FlightOptions:
@@ -68,21 +69,27 @@ class Owner:
                 waiting = self._waiting.pop(answer.id, None)
             if waiting is not None:
                 waiting.set_result(answer)
+        self._gone = True
 
     def tell(self, event: Event) -> None:
         """Tell something unasked; not while the owner is too busy to listen."""
         if select.select([], [self._output_fd], [], 0)[1]:
             self._write(encode(event))
 
-    def ask(self, name: str, arguments: Request) -> Any:
-        """What the daemon answers.
+    def ask(self, name: str, arguments: Request, has_gone: Callable[[], bool] = lambda: False) -> Any:
+        """What the daemon answers, however long it takes: bringing a full ring into a file takes minutes.
+
+        Parameters
+        ----------
+        has_gone
+            Tells whether nobody wants to know any more; asked once a second.
 
         Raises
         ------
         MulletError
             What the daemon raised.
         RemoteError
-            If it does not answer.
+            If it ends before it has answered, or nobody wants to know.
         """
         answer: Future[Answer] = Future()
         with self._lock:
@@ -90,16 +97,22 @@ class Owner:
             number = self._number
             self._waiting[number] = answer
         self._write(encode(Question(id=number, verb=name, arguments=msgspec.Raw(encode(arguments)))))
-        try:
-            received = answer.result(_PATIENCE_S)
-        except FutureTimeoutError:
-            with self._lock:
-                self._waiting.pop(number, None)
-            raise RemoteError(f"the daemon did not answer {name!r} within {_PATIENCE_S:g} s") from None
+        received = self._wait(number, answer, has_gone)
         if received.error is not None:
             raised: MulletError = as_error(received.error)
             raise raised
         return decode_result({**VERBS, **INTERNAL_VERBS}[name], bytes(received.result))
+
+    def _wait(self, number: int, answer: Future[Answer], has_gone: Callable[[], bool]) -> Answer:
+        while True:
+            try:
+                return answer.result(_LOOK_S)
+            except FutureTimeoutError:
+                if not (self._gone or has_gone()):
+                    continue
+            with self._lock:
+                self._waiting.pop(number, None)
+            raise RemoteError("the daemon has ended, or the client has gone, before there was an answer")
 
     def watch(self, interval_s: float, look: Callable[[], Event]) -> None:
         """Tell how things are, again and again, until the owner is another process than at first."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from mulletdaq.children import leave_the_terminal_to_the_owner, take_output
 from mulletdaq.errors import MulletError, RemoteError
 from mulletdaq.flight.access import check_exposure, read_certificate, read_token
-from mulletdaq.flight.limits import allow_connections, limit_memory, private_bytes
+from mulletdaq.flight.limits import allow_connections, limit_memory, notice_dead_clients, private_bytes
 from mulletdaq.flight.messages import error_message
 from mulletdaq.flight.owner import Owner
 from mulletdaq.flight.pipe import Alive, Failed, FlightOptions, Ready
@@ -55,6 +55,7 @@ def _serve(options: FlightOptions, owner: Owner) -> None:
         where = f"{options.host}:{options.port}"
         raise RemoteError(f"cannot listen at {where}: {' '.join(str(error).split())}; is it in use?") from error
     allow_connections()
+    notice_dead_clients()
     limit_memory(options.memory_limit_mb << 20, options.max_clients)
     _volunteer()
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +15,7 @@ from mulletdaq.extras import needs_extra
 from mulletdaq.flight.connection import Wire, tries
 from mulletdaq.flight.messages import encode
 from mulletdaq.flight.refusals import raised_as_ours
+from mulletdaq.flight.streams import find_stream
 from mulletdaq.flight.tickets import BatchFacts, RecordedTicket, StreamTicket
 
 with needs_extra("flight"):
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
     from typing import Self
 
 _HEARTBEAT_S = 5.0
+_LOOK_S = 2.5
+_SILENT_LOOKS = 3
+"""A follower that is told nothing from so many looks on, each a heartbeat or ``_LOOK_S`` apart, connects again."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +121,8 @@ class _Batches:
 class RemoteRows(_Batches):
     """A stream's rows, made by :meth:`Connection.read`: iterate over it.
 
-    A connection that breaks is made again, and the rows go on where they were. If the ring no longer has them all by
-    then, the next batch says how many are lost. For one thread.
+    A connection that breaks, or over which no heartbeat comes any more, is made again, and the rows go on where they
+    were. If the ring no longer has them all by then, the next batch says how many are lost. For one thread.
 
     Attributes
     ----------
@@ -131,6 +139,9 @@ class RemoteRows(_Batches):
         self._gives_all = heartbeat_s is not None
         self._patience_s = patience_s
         self._stream_id: str | None = None
+        self._listening = False
+        self._heard = 0
+        self._watched: Any = None
         self.next_row: int | None = None
         self.reconnections = 0
 
@@ -139,6 +150,12 @@ class RemoteRows(_Batches):
             self._wanted, heartbeat_s=self._heartbeat_s if self._wanted.follow else None, stream_id=self._stream_id
         )
         return ticket if self.next_row is None else msgspec.structs.replace(ticket, start=self.next_row)
+
+    def _begun(self) -> Any:
+        if self._reader is None:
+            # The call itself may say nothing for long and has no deadline; this has, and a dead peer fails here.
+            find_stream(self._wire, self._wanted.stream)
+        return super()._begun()
 
     def _take(self, facts: BatchFacts, rows: int) -> None:
         super()._take(facts, rows)
@@ -150,11 +167,27 @@ class RemoteRows(_Batches):
         return tries(patience_s, self._next_of_call, self._reconnect)
 
     def _next_of_call(self) -> RemoteBatch | None:
-        found = super()._next()
+        if self._wanted.follow and self._stream_id is not None:  # before, it may wait for columns and say nothing
+            self._watch()
+        self._listening = True
+        try:
+            found = super()._next()
+        finally:
+            self._listening = False
+        self._heard += 1
         if found is None and self._wanted.follow and not self._is_through:
             # A service that ends in good order ends the call, too; the next one goes on with the rows.
             raise ConnectionLostError(f"the service at {self._wire.address} has ended")
         return found
+
+    def _watch(self) -> None:
+        """Have a thread look after the call: a peer without power breaks no connection, it only says nothing."""
+        with raised_as_ours(self._wire.address):
+            reader = self._begun()
+        if reader is not self._watched:
+            self._watched = reader
+            work = (weakref.ref(self), reader, max(self._heartbeat_s, _LOOK_S))
+            threading.Thread(target=_end_in_silence, args=work, name="heartbeats", daemon=True).start()
 
     @property
     def _is_through(self) -> bool:
@@ -164,6 +197,21 @@ class RemoteRows(_Batches):
     def _reconnect(self, _: ConnectionLostError) -> None:
         self._reader = None
         self.reconnections += 1
+
+
+def _end_in_silence(follower: weakref.ref[RemoteRows], reader: Any, pause_s: float) -> None:
+    """Cancel a call over which nothing comes though somebody listens. It counts looks: we may be held."""
+    heard, looks = -1, 0
+    while looks < _SILENT_LOOKS:
+        time.sleep(pause_s)
+        rows = follower()
+        if rows is None or rows._reader is not reader:
+            return
+        looks = looks + 1 if rows._listening and rows._heard == heard else 0
+        heard = rows._heard
+        del rows
+    with suppress(Exception):
+        reader.cancel()
 
 
 class RecordedBatches(_Batches):

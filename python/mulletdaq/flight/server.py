@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from mulletdaq.errors import AccessRefusedError, MulletError, RequestError, StreamNotFoundError
 from mulletdaq.extras import needs_extra
@@ -43,7 +43,12 @@ with needs_extra("flight"):
 
 _IPC_READ = 1 << 20
 
-Ask = Callable[[str, Request], Any]
+
+class Ask(Protocol):
+    """Asks the daemon; the third argument tells whether nobody wants to know any more."""
+
+    def __call__(self, name: str, arguments: Request, has_gone: Callable[[], bool] = ..., /) -> Any:
+        """What it answers."""
 
 
 class Service(flight.FlightServerBase):  # type: ignore[misc]
@@ -87,7 +92,7 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
                 raise RequestError("list_flights takes no criteria")
             statuses = self._statuses()
             infos = []
-            for address in self.rings.addresses():
+            for address in self.rings.addresses(fresh=True):
                 try:
                     infos.append(self._info(address.name, statuses))
                 except StreamNotFoundError:
@@ -208,7 +213,7 @@ class Service(flight.FlightServerBase):  # type: ignore[misc]
             if body is not None and body.size > MAX_REQUEST_BYTES:
                 raise RequestError(f"a request of {body.size} bytes is over the limit of {MAX_REQUEST_BYTES}")
             arguments = decode_arguments(verb, b"" if body is None else body.to_pybytes())
-            return [encode(self._ask(action.type, arguments))]
+            return [encode(self._ask(action.type, arguments, context.is_cancelled))]
 
     def settle_uploads(self) -> None:
         """Find out how far the uploads of a killed process were."""

@@ -97,7 +97,7 @@ class Curve:
         sizes = sorted({point.x for line in self.series for point in line.points})
         rows = [[self.x, *(line.name for line in self.series)], ["---:"] * (1 + len(self.series))]
         for size in sizes:
-            rows.append([f"{size:,g}", *(self._cell(line, size) for line in self.series)])
+            rows.append([f"{size:,.10g}", *(self._cell(line, size) for line in self.series)])
         rows.append(["exponent", *(f"{line.exponent:.2f}" for line in self.series)])
         rows.append([f"of the last {END_POINTS}", *(f"{line.end_exponent:.2f}: {line.shape}" for line in self.series)])
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -181,7 +181,8 @@ def _draw_line(axes: Any, curve: Curve, line: Series, colour: str) -> None:
         *((point.middle - point.spread[0], point.spread[1] - point.middle) for point in line.points), strict=True
     )
     errors = np.clip([below, above], 0, None)
-    label = f"{line.name}: exponent {line.end_exponent:.2f} at the end"
+    name = line.name.replace("`", "")  # set as code in the table
+    label = f"{name}: exponent {line.end_exponent:.2f} at the end"
     sizes = [point.x for point in line.points]
     axes.errorbar(sizes, middles, errors, label=label, color=colour, marker="o", markersize=3, capsize=2, linewidth=1.2)
 

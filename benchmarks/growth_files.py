@@ -21,7 +21,7 @@ from mulletdaq.ring import RingBuffer
 COLUMNS = 8
 PROBE_ROWS = 1000
 BATCH_ROWS = 10
-BATCH_CHANNELS = 2
+BATCH_CHANNELS = 1
 ROOM_LEFT_MB = 4000
 """On the disk, for others."""
 
@@ -109,7 +109,9 @@ def file_size(settings: Settings, rings: Path, folder: Path) -> Curve:
 def batches(settings: Settings, rings: Path, folder: Path) -> list[Curve]:
     """Commits of a few rows, a hundred thousand of them, in both layouts by turns: time and pages."""
     layouts = ("batches", "continuous")
-    time_lines, page_lines = ({layout: Series(f"`{layout}`") for layout in layouts} for _ in range(2))
+    clock_lines, cpu_lines, page_lines = (
+        {layout: Series(f"`{layout}`{what}") for layout in layouts} for what in ("", ", processor time", "")
+    )
     with ExitStack() as stack:
         files = {
             layout: stack.enter_context(GrowingFile(folder, rings, layout, BATCH_CHANNELS, ring_mb=16))
@@ -124,16 +126,19 @@ def batches(settings: Settings, rings: Path, folder: Path) -> list[Curve]:
                 print(f"  {number:,} of {settings.batches[-1]:,} batches", flush=True)
                 for layout in layouts:
                     last = done[layout][-min(settings.window, (number + 1) // 2) :]
-                    time_lines[layout].points.append(Point(number, [commit[0] for commit in last]))
-                    page_lines[layout].points.append(Point(number, [commit[2] for commit in last]))
+                    for column, lines in enumerate((clock_lines, cpu_lines, page_lines)):
+                        lines[layout].points.append(Point(number, [commit[column] for commit in last]))
                 done = {layout: commits[-settings.window :] for layout, commits in done.items()}
     note = (
         f"Median of the {settings.window} commits before each number, in brackets where eight of ten lie;"
-        f" {BATCH_ROWS} rows of {BATCH_CHANNELS} channels a commit, gzip, `fsync=\"never\"`."
+        f" {BATCH_ROWS} rows of one channel a commit, gzip, `fsync=\"never\"`."
     )  # fmt: skip
     x = "commits before it"
     return [
-        Curve("batches", "A commit, by commits before it", x, "time of a commit", "ns", [*time_lines.values()], note),
+        Curve(
+            "batches", "A commit, by commits before it", x, "time of a commit", "ns",
+            [*clock_lines.values(), *cpu_lines.values()], note,
+        ),
         Curve(
             "pages", "Pages a commit changes, by commits before it", x, "pages of 4096 bytes", "pages",
             [*page_lines.values()], note,

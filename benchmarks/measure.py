@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROUNDS = 7
+
+Key = TypeVar("Key")
 
 
 @dataclass
@@ -102,11 +104,11 @@ def machine() -> dict[str, str]:
     }
 
 
-def interleaved(work: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
+def interleaved(work: Mapping[Key, Callable[[], float]], rounds: int = ROUNDS) -> dict[Key, list[float]]:
     """Each measurement once a round, in turn, so that what the machine does meanwhile meets all alike."""
     for measure in work.values():
         measure()
-    results: dict[str, list[float]] = {name: [] for name in work}
+    results: dict[Key, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, measure in work.items():
             results[name].append(measure())

@@ -3,7 +3,6 @@
 use crate::errors::{closed, read_error};
 use crate::ring::{Shared, schema_message};
 use mulletdaq_ring::cursor::{Cause, Cursor as RingCursor, Delivery};
-use mulletdaq_ring::walk;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -99,8 +98,7 @@ impl Cursor {
 
     #[getter]
     fn lag_rows(&self) -> PyResult<u64> {
-        let newest = walk::newest(self.shared.mapped.region());
-        let newest = newest.map_err(|reason| read_error(&self.shared.path, reason))?.row;
+        let newest = self.shared.newest().map_err(|reason| read_error(&self.shared.path, reason))?.place.row;
         self.with(|cursor| newest.saturating_sub(cursor.row()))
     }
 

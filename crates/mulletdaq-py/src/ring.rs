@@ -13,13 +13,13 @@ use mulletdaq_ring::lock::FileId;
 use mulletdaq_ring::mapped::{MappedRing, NewRing};
 use mulletdaq_ring::rows::Schema;
 use mulletdaq_ring::sync::Ordering;
-use mulletdaq_ring::walk;
+use mulletdaq_ring::walk::{self, Newest, Place};
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 /// A mapped ring and the number of views that look into it.
@@ -30,6 +30,27 @@ pub struct Shared {
     pub path: String,
     /// Views not yet released.
     pub views: AtomicUsize,
+    // Start of the newest frame found so far; 0: none was looked for, or it is the first.
+    seen: AtomicU64,
+    // Where the last row that was searched for lies: who shows the newest rows asks for one behind it next.
+    searched: AtomicU64,
+}
+
+impl Shared {
+    /// The ring's end, at the cost of what was written since it was last asked for through this handle.
+    pub fn newest(&self) -> Result<Newest, ReadError> {
+        // Acquire and release: whoever knows of a frame sees a `write_head` behind it.
+        let newest =
+            walk::newest_since(self.mapped.region(), Some(self.seen.load(Ordering::Acquire)).filter(|&p| p > 0))?;
+        self.seen.fetch_max(newest.frame.unwrap_or(0), Ordering::Release);
+        Ok(newest)
+    }
+
+    fn row(&self, row: u64) -> Result<Place, ReadError> {
+        let place = walk::row_since(self.mapped.region(), row, self.searched.load(Ordering::Acquire))?;
+        self.searched.store(place.position, Ordering::Release);
+        Ok(place)
+    }
 }
 
 /// Native handle of a ring; see `_core.pyi`.
@@ -46,7 +67,13 @@ impl Ring {
     fn around(place: &Path, mapped: MappedRing) -> Self {
         let path = place.display().to_string();
         let id = mapped.id();
-        let shared = Shared { mapped, path: path.clone(), views: AtomicUsize::new(0) };
+        let shared = Shared {
+            mapped,
+            path: path.clone(),
+            views: AtomicUsize::new(0),
+            seen: AtomicU64::new(0),
+            searched: AtomicU64::new(0),
+        };
         Self { shared: Mutex::new(Some(Arc::new(shared))), path, place: place.to_owned(), id }
     }
 
@@ -194,7 +221,7 @@ impl Ring {
     }
 
     fn newest_row(&self) -> PyResult<u64> {
-        Ok(self.found(walk::newest(self.shared()?.mapped.region()))?.row)
+        Ok(self.found(self.shared()?.newest())?.place.row)
     }
 
     fn oldest_row(&self) -> PyResult<u64> {
@@ -232,13 +259,13 @@ impl Ring {
 
     fn cursor_latest(&self) -> PyResult<Cursor> {
         let shared = self.shared()?;
-        let place = self.found(walk::newest(shared.mapped.region()))?;
+        let place = self.found(shared.newest())?.place;
         Ok(Cursor::new(RingCursor::at(shared.mapped.region().clone(), place), shared))
     }
 
     fn cursor_row(&self, row: u64) -> PyResult<Cursor> {
         let shared = self.shared()?;
-        let place = self.found(walk::row(shared.mapped.region(), row))?;
+        let place = self.found(shared.row(row))?;
         Ok(Cursor::new(RingCursor::at(shared.mapped.region().clone(), place), shared))
     }
 
@@ -264,11 +291,8 @@ impl Ring {
 
     fn view_newest(&self) -> PyResult<Option<View>> {
         let shared = self.shared()?;
-        match walk::newest_frame(shared.mapped.region()) {
-            Ok(Some(position)) => View::at(shared, position).map(Some),
-            Ok(None) => Ok(None),
-            Err(reason) => Err(read_error(&self.path, reason)),
-        }
+        let newest = self.found(shared.newest())?;
+        newest.frame.map(|position| View::at(shared, position)).transpose()
     }
 
     fn close(&self) -> PyResult<()> {

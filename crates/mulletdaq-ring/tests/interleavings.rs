@@ -177,6 +177,26 @@ fn walk_to_the_newest() {
 }
 
 #[test]
+fn walk_on_from_what_was_seen() {
+    check_all(|| {
+        let region = Region::heap(2 * FRAME, 0);
+        let mut producer = Producer::reopen(region.clone(), 0).unwrap();
+        write(&mut producer);
+        write(&mut producer);
+        let seen = walk::newest_since(&region, None).unwrap();
+        let writing = thread::spawn(move || {
+            write(&mut producer);
+            write(&mut producer);
+            producer.row()
+        });
+        let newest = walk::newest_since(&region, seen.frame).unwrap();
+        let written = writing.join().unwrap();
+        assert!(seen.place.row <= newest.place.row && newest.place.row <= written);
+        assert!(seen.frame <= newest.frame);
+    });
+}
+
+#[test]
 fn append_to_an_open_frame() {
     check_all(|| {
         let (region, mut producer) = rows_region(2, 3);

@@ -74,6 +74,8 @@ fn run(capacity: u64, keep: bool, steps: Vec<Step>) {
     let mut writer: Producer = producer(&region);
     writer.set_keep_uncommitted(keep);
     let mut readers = vec![Reader::new(common::oldest(&region))];
+    // What earlier searches found; by now the producer may have written over it.
+    let (mut seen, mut searched) = (None, 0);
     for step in steps {
         match step {
             Step::Append(rows) => {
@@ -117,12 +119,15 @@ fn run(capacity: u64, keep: bool, steps: Vec<Step>) {
                 let place = if latest { walk::newest(&region) } else { walk::oldest(&region) }.unwrap();
                 if latest {
                     assert_eq!(place.row, writer.row());
+                    seen = walk::newest_since(&region, seen).unwrap().frame;
                 }
                 readers.push(Reader::new(Cursor::at(region.clone(), place)));
             }
             Step::CursorAtRow(row) => {
                 let wanted = u64::from(row) % (writer.row() + 10);
-                let place = walk::row(&region, wanted).unwrap();
+                let place = walk::row_since(&region, wanted, searched).unwrap();
+                assert_eq!(place, walk::row(&region, wanted).unwrap());
+                searched = place.position;
                 let oldest = walk::oldest(&region).unwrap().row;
                 assert_eq!(place.row, wanted.clamp(oldest, writer.row()));
                 readers.push(Reader::new(Cursor::at(region.clone(), place)));
@@ -130,7 +135,9 @@ fn run(capacity: u64, keep: bool, steps: Vec<Step>) {
         }
         let word = |index| region.header(index).load(Ordering::Relaxed);
         assert!(word(header::WRITE_INTENT) - word(header::OLDEST) <= capacity);
-        assert_eq!(walk::newest(&region).unwrap().row, writer.row());
+        let newest = walk::newest(&region).unwrap();
+        assert_eq!(newest.row, writer.row());
+        assert_eq!(walk::newest_since(&region, seen).unwrap().place, newest);
     }
     for reader in &mut readers {
         while reader.read(u64::MAX, writer.row()) {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from mulletdaq.extras import needs_extra
@@ -31,19 +32,63 @@ def row_bytes(channel: str, format_: str, shape: list[int], value: Any) -> npt.N
     """
     if format_ not in _FORMAT_DTYPES:
         raise TypeError(f"channel {channel!r} cannot be written row by row; use write_arrow_batch()")
-    return _packed(_as_array(channel, value, _FORMAT_DTYPES[format_], tuple(shape)))
+    with needs_extra("arrow"):
+        import numpy as np
+
+    return _packed(_as_array(channel, value, np.dtype(_FORMAT_DTYPES[format_]), tuple(shape)))
 
 
-def column_bytes(field: pa.Field, values: Any) -> tuple[int, npt.NDArray[Any]]:
-    """A block's column as contiguous bytes, and its number of rows.
+@dataclass(frozen=True)
+class BlockColumn:
+    """What a channel's values in a block must be: found once, for looking at an Arrow type takes longer than a row.
+
+    Attributes
+    ----------
+    shape
+        Of one row's value.
+    unit
+        Of a time, as NumPy names it.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    unit: str
+
+    def column_bytes(self, values: Any) -> tuple[int, npt.NDArray[Any]]:
+        """A block's column as contiguous bytes, and its number of rows.
+
+        Raises
+        ------
+        TypeError
+            If the dtype cannot be cast without changing values.
+        ValueError
+            If the shape differs from ``(rows, *channel shape)``.
+        """
+        array = self._as_it_is(values)
+        if array is None:
+            array = _as_array(self.name, values, self.dtype, (None, *self.shape), self.unit)
+        return array.shape[0], _packed(array)
+
+    def _as_it_is(self, values: Any) -> npt.NDArray[Any] | None:
+        """What is exactly right already, as almost all blocks are."""
+        import numpy as np
+
+        if type(values) is np.ndarray and values.dtype == self.dtype and values.flags.c_contiguous:
+            fits = values.ndim == len(self.shape) + 1 and values.shape[1:] == self.shape
+            return values if fits else None
+        return None
+
+
+def block_column(field: pa.Field) -> BlockColumn:
+    """How a channel takes blocks.
 
     Raises
     ------
     TypeError
-        If the dtype cannot be cast without changing values.
-    ValueError
-        If the shape differs from ``(rows, *channel shape)``.
+        If it takes none.
     """
+    import numpy as np
     import pyarrow as pa
 
     type_ = field.type
@@ -58,8 +103,7 @@ def column_bytes(field: pa.Field, values: Any) -> tuple[int, npt.NDArray[Any]]:
     if not (pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_)):
         raise TypeError(f"channel {field.name!r} of type {field.type} takes no blocks; use write_arrow_batch()")
     dtype = "bool" if pa.types.is_boolean(type_) else str(type_.to_pandas_dtype().__name__)
-    array = _as_array(field.name, values, dtype, (None, *shape), unit)
-    return array.shape[0], _packed(array)
+    return BlockColumn(field.name, np.dtype(dtype), shape, unit)
 
 
 def _packed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -69,18 +113,16 @@ def _packed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _as_array(
-    channel: str, values: Any, dtype: str, shape: tuple[int | None, ...], unit: str = "ns"
+    channel: str, values: Any, target: np.dtype[Any], shape: tuple[int | None, ...], unit: str = "ns"
 ) -> npt.NDArray[Any]:
-    with needs_extra("arrow"):
-        import numpy as np
+    import numpy as np
 
-    target = np.dtype(dtype)
     given = values if isinstance(values, np.ndarray) else np.asarray(values)
     if given.dtype.kind in "mM":
         given = _as_integers(given, unit)
     casting = _casting(channel, values, given, target)
     if not np.can_cast(given.dtype, target, casting) or (target.kind == "b" and given.dtype.kind != "b" and given.size):
-        raise TypeError(f"channel {channel!r} is {dtype}; {given.dtype} cannot be cast to it without changing values")
+        raise TypeError(f"channel {channel!r} is {target}; {given.dtype} cannot be cast to it without changing values")
     expected = tuple(extent if extent is not None else size for extent, size in zip(shape, given.shape, strict=False))
     if given.shape != expected or len(shape) != given.ndim:
         wanted = tuple("rows" if extent is None else extent for extent in shape)

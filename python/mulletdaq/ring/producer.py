@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mulletdaq.errors import RingError
-from mulletdaq.ring.columns import column_bytes
+from mulletdaq.ring.columns import BlockColumn, block_column
 from mulletdaq.ring.sample_clock import SampleClock
-from mulletdaq.schema import TIMESTAMP
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,7 +38,7 @@ class Producer:
         ``RingTimeoutError`` or ``SinkDeadError`` as `on_full` says.
     """
 
-    __slots__ = ("_clock", "_native", "append", "schema")
+    __slots__ = ("_clock", "_columns", "_native", "append", "schema")
 
     append: Callable[..., None]
     schema: pa.Schema
@@ -47,6 +46,7 @@ class Producer:
     def __init__(self, native: NativeProducer, schema: pa.Schema) -> None:
         self._native = native
         self._clock: SampleClock | None = None
+        self._columns: list[BlockColumn] = []
         self.append = native.append
         self.schema = schema
 
@@ -78,9 +78,10 @@ class Producer:
         RingFullError, RingTimeoutError, SinkDeadError
             As `on_full` says; rows before the one that found the ring full are written.
         """
-        given = self._in_order(columns)
-        fields = [field for field in self.schema if field.name != TIMESTAMP]
-        arrays = [column_bytes(field, values) for field, values in zip(fields, given, strict=True)]
+        # A schema may have channels that take no blocks, so this is not looked at before there are some.
+        self._columns = self._columns or [block_column(field) for field in self.schema]
+        given = zip(self._columns[1:], self._in_order(columns), strict=True)
+        arrays = [column.column_bytes(values) for column, values in given]
         counts = {rows for rows, _ in arrays}
         if not counts and timestamps_ns is not None:
             counts = {len(timestamps_ns)}  # a stream of events has nothing but its stamps
@@ -103,7 +104,7 @@ class Producer:
             raise
 
     def _in_order(self, columns: tuple[Any, ...]) -> list[Any]:
-        names = [name for name in self.schema.names if name != TIMESTAMP]
+        names = [column.name for column in self._columns[1:]]
         if len(columns) == 1 and isinstance(columns[0], Mapping):
             named = columns[0]
             if set(named) != set(names):
@@ -121,7 +122,7 @@ class Producer:
         if timestamps_ns is not None:
             if start_ns is not None or rate_hz is not None:
                 raise TypeError("give timestamps_ns, or start_ns and rate_hz, not both")
-            found, stamps = column_bytes(self.schema.field(0), timestamps_ns)
+            found, stamps = self._columns[0].column_bytes(timestamps_ns)
             if found != rows:
                 raise ValueError(f"{rows} rows need as many timestamps, got {found}")
             return stamps

@@ -68,8 +68,10 @@ fn use_it(region: &Region) {
     let _ = Schema::load(region);
     let mut places = vec![walk::oldest(region), walk::newest(region), walk::row(region, 7)];
     places.push(walk::row(region, u64::MAX));
-    let _ =
-        (walk::row_at(region, region.header(header::READ_TAIL).load(Ordering::Relaxed)), walk::newest_frame(region));
+    let _ = (
+        walk::row_at(region, region.header(header::READ_TAIL).load(Ordering::Relaxed)),
+        walk::newest_since(region, None),
+    );
     let mut cursors: Vec<Cursor> =
         places.into_iter().flatten().map(|place| Cursor::at(region.clone(), place)).collect();
     for index in [header::READ_TAIL, header::OLDEST, header::MIDWAY, header::WRITE_HEAD] {

@@ -12,6 +12,8 @@ import pytest
 import mulletdaq as mullet
 from mulletdaq.cli.main import main
 
+CONVERT = ("convert", "in.h5", "out.h5", "--layout", "batches")
+
 
 @pytest.fixture
 def recording(folder: Path) -> str:
@@ -61,7 +63,9 @@ def test_plot(recording: str, capsys: pytest.CaptureFixture[str]) -> None:
         (("export", "in.h5", "-o", "out.csv", "--run", "7"), 1, "no run 7; there are: 1"),
         (("export", "in.h5", "-o", "out.csv", "--stream", "x"), 1, "no stream 'x'"),
         (("convert", "in.h5", "out.h5"), 2, "--layout"),
-        (("convert", "in.h5", "out.h5", "--layout", "rows"), 2, "rows"),
+        ((*CONVERT[:-1], "rows"), 2, "'rows'; there are: batches, continuous"),
+        ((*CONVERT, "--compression", "rar"), 2, "choose from gzip, lzf, zstd, none"),
+        ((*CONVERT, "--chunk-rows", "0"), 2, "--chunk-rows"),
         (("convert", "in.h5", "in.h5", "--layout", "batches"), 1, "in.h5 is there already"),
         (("convert", "there.csv", "out.h5", "--layout", "batches"), 1, "there.csv is not an HDF5 file"),
         (("plot", "in.h5", "-o", "out.doc"), 2, "'doc'"),

@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +22,7 @@ from mulletdaq.ring import ring_path
 
 from .remote_load import Reader, Uploader
 from .running import Pids, Running, eventually, stored
+from .storming import Load, free_port, run
 
 CONFIG = """
 [daemon]
@@ -39,17 +36,6 @@ ring_mb = 10
 outputs = [{{ path = "remote.h5", flush_interval_s = 0.1 }}]
 """
 
-LOAD = """
-import sys, time
-import mulletdaq as mullet
-producer = mullet.attach("data").producer({"value": ""}, on_full="block")
-print("producing", flush=True)
-while True:
-    for _ in range(20):
-        producer.append(float(producer.row))
-    time.sleep(0.005)
-"""
-
 MODULES = {"writer": "mulletdaq.hdf5.process", "flight": "mulletdaq.flight.process"}
 
 
@@ -61,10 +47,9 @@ class Storm:
         self._random = random.Random(seed)
         port = free_port()
         (folder / "mullet.toml").write_text(CONFIG.format(port=port))
-        (folder / "load.py").write_text(LOAD)
         self._all: list[Running] = []
         self.daemon = self._start_daemon()
-        self.producer = self._start_producer()
+        self.producer = Load(self._folder)
         self.pids = Pids()
         address = f"grpc://127.0.0.1:{port}"
         self.uploader, self.reader = Uploader(address, "remote"), Reader(address, "data")
@@ -77,19 +62,6 @@ class Storm:
         self._all[-1].wait_for("ready")
         return self._all[-1]
 
-    def _start_producer(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "load.py"], cwd=self._folder, stdout=subprocess.PIPE, start_new_session=True
-        )
-        assert process.stdout is not None and process.stdout.readline() == b"producing\n"
-        return process
-
-    def _end_producer(self) -> None:
-        self.producer.kill()
-        self.producer.wait()
-        assert self.producer.stdout is not None
-        self.producer.stdout.close()
-
     def blow(self, seconds: float) -> None:
         """Kill one after the other, and start what nobody else does."""
         end = time.monotonic() + seconds
@@ -98,8 +70,8 @@ class Storm:
             victim = self._random.choice(list(self.kills))
             self.kills[victim] += 1
             if victim == "producer":
-                self._end_producer()
-                self.producer = self._start_producer()
+                self.producer.kill()
+                self.producer = Load(self._folder)
             elif victim in MODULES:
                 children = eventually(lambda module=MODULES[victim]: self._children(module), f"there is a {victim}")
                 with suppress(ProcessLookupError):
@@ -118,7 +90,7 @@ class Storm:
 
     def finish(self) -> int:
         """End all in good order; how many rows the files have, which are all that were produced."""
-        self._end_producer()
+        self.producer.kill()
         rows = self.pids.rows
         self.pids.close()
         self.uploader.ended.set()
@@ -137,18 +109,11 @@ class Storm:
 
     def clean_up(self) -> None:
         """End all that is left."""
-        if self.producer.poll() is None:
-            self._end_producer()
+        self.producer.kill()
         self.uploader.ended.set()
         self.reader.ended.set()
         for one in self._all:
             one.clean_up()
-
-
-def free_port() -> int:
-    """A port that nobody listens at; the daemons after the first must be found there too."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def storm(folder: Path, seconds: float, seed: int) -> tuple[int, dict[str, int]]:
@@ -161,14 +126,5 @@ def storm(folder: Path, seconds: float, seed: int) -> tuple[int, dict[str, int]]
         one.clean_up()
 
 
-def main() -> None:
-    seconds = float(sys.argv[1])
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(dir="/dev/shm") as rings:
-        os.environ["MULLET_RING_DIR"] = rings
-        rows, kills = storm(Path(folder), seconds, seed)
-    print(f"{rows} rows, each once, after {sum(kills.values())} kills: {kills}")
-
-
 if __name__ == "__main__":
-    main()
+    run(storm, "{rows} rows, each once, after {count} kills: {kills}")

@@ -8,10 +8,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -23,8 +21,8 @@ from mulletdaq.errors import MulletError
 from mulletdaq.hdf5.verify import verify
 from tests.flight.proxy import Cable
 
-from .kill_storm import LOAD
 from .running import Pids, Running, eventually, stored
+from .storming import Load, free_port, run
 
 CONFIG = """
 [daemon]
@@ -38,12 +36,6 @@ flush_interval_s = 0.1
 """
 
 VICTIMS = ("recorder", "recorder and writer", "writer", "flight", "daemon", "producer", "cable")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Recorder:
@@ -89,12 +81,11 @@ class RemoteStorm:
         self._random = random.Random(seed)
         self._port = free_port()
         (folder / "mullet.toml").write_text(CONFIG.format(port=self._port))
-        (folder / "load.py").write_text(LOAD)
         self._daemons: list[Running] = []
         self._recorders: list[Recorder] = []
         self.cable = Cable(self._port)
         self._start_daemon()
-        self._start_producer()
+        self.producer = Load(self._folder)
         self.pids = Pids()
         self._start_recorder()
         self.kills = dict.fromkeys(VICTIMS, 0)
@@ -102,16 +93,6 @@ class RemoteStorm:
     def _start_daemon(self) -> None:
         self._daemons.append(Running(self._folder, "--config", "mullet.toml"))
         self._daemons[-1].wait_for("ready")
-
-    def _start_producer(self) -> None:
-        self.producer = subprocess.Popen(
-            [sys.executable, "load.py"], cwd=self._folder, stdout=subprocess.PIPE, start_new_session=True
-        )
-        assert self.producer.stdout is not None and self.producer.stdout.readline() == b"producing\n"
-
-    def _end_producer(self) -> None:
-        self.producer.kill()
-        self.producer.communicate()
 
     def _start_recorder(self) -> None:
         address = f"{self.cable.address}/data"
@@ -153,14 +134,14 @@ class RemoteStorm:
                 self._daemons[-1].kill()
                 self._start_daemon()
             elif victim == "producer":
-                self._end_producer()
-                self._start_producer()
+                self.producer.kill()
+                self.producer = Load(self._folder)
             else:
                 self.cable.cut()
 
     def finish(self) -> int:
         """End all in good order; how many rows each file has, which are all that were produced."""
-        self._end_producer()
+        self.producer.kill()
         rows = self.pids.rows
         recorder = self._recorders[-1]
         eventually(self._flight_pid, "the service answers")
@@ -176,8 +157,7 @@ class RemoteStorm:
 
     def clean_up(self) -> None:
         """End all that is left."""
-        if self.producer.poll() is None:
-            self._end_producer()
+        self.producer.kill()
         for one in self._recorders:
             if one.process.poll() is None:
                 one.kill(group=True)
@@ -196,14 +176,5 @@ def storm(folder: Path, seconds: float, seed: int) -> tuple[int, dict[str, int]]
         one.clean_up()
 
 
-def main() -> None:
-    seconds = float(sys.argv[1])
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(dir="/dev/shm") as rings:
-        os.environ["MULLET_RING_DIR"] = rings
-        rows, kills = storm(Path(folder), seconds, seed)
-    print(f"{rows} rows, each once in both files, after {sum(kills.values())} strikes: {kills}")
-
-
 if __name__ == "__main__":
-    main()
+    run(storm, "{rows} rows, each once in both files, after {count} strikes: {kills}")

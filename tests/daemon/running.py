@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ import h5py
 import numpy as np
 
 from mulletdaq.ring import RingBuffer, ring_path
+from tests import waiting
 
 PATIENCE_S = 120.0
 """How long a test waits for what must happen; reached only when it does not."""
+eventually = partial(waiting.eventually, patience_s=PATIENCE_S, poll_s=0.02)
 
 ONE_STREAM = """
 [daemon]
@@ -51,15 +52,6 @@ for row in range(rows):
         time.sleep(ahead_s)
 producer.close()
 """
-
-
-def eventually(look: Callable[[], Any], what: str) -> Any:
-    """What `look` gives once it is true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.02)
-    return found
 
 
 class Running:

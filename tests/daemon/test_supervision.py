@@ -292,3 +292,18 @@ def rows_in_files(folder: Path) -> list[tuple[Path, int]]:
         with mullet.open(path) as file:
             found.append((path, sum(batch.attrs["rows"] for batch in file["measurements"].values())))
     return found
+
+
+@pytest.mark.parametrize(("layout", "expected"), [("batches", 1), ("continuous", 0)])
+def test_many_objects_a_day_are_told_of_once(start: Start, tmp_path: Path, layout: str, expected: int) -> None:
+    """As soon as the columns are known: the script brings them after the daemon has begun."""
+    daemon = start(output=f'layout = "{layout}"')
+    assert not daemon.said("many_objects")
+    assert Hardware(tmp_path, 500, 1000).wait() == 0
+    if expected:
+        told = daemon.wait_for("many_objects")
+        assert told["level"] == "warning" and told["recording"] == "data"
+        assert 'use layout="continuous"' in told["message"] and "million a day" in told["message"]
+    assert daemon.stop() == 0, daemon.log
+    assert mullet.load(tmp_path / "data.h5", as_="arrow")["value"].to_pylist() == list(range(500))
+    assert len(daemon.said("many_objects")) == expected

@@ -7,14 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests import waiting
+
 TIMEOUT_S = 60
+wait_until = partial(waiting.eventually, what="what the test waits for", patience_s=TIMEOUT_S, poll_s=0.05)
 
 
 @dataclass
@@ -110,12 +112,3 @@ def group_is_gone(process: subprocess.Popen[str]) -> bool:
     except ProcessLookupError:
         return True
     return False
-
-
-def wait_until(look: Callable[[], Any]) -> Any:
-    """What `look` gives once it is true; the time limit is there only to end a hopeless test."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (found := look()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return found

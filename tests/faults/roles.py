@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from mulletdaq.hdf5 import HDF5Writer
 from mulletdaq.recording import recover_recording
 from mulletdaq.ring import RingBuffer
 from mulletdaq.schema import Channel
+from tests import waiting
 
 from .nursery import Nursery
 
@@ -27,6 +29,7 @@ CHANNELS = [Channel("row", dtype="int64"), Channel("half", "V")]
 SESSION_CHANNELS = [Channel("row", dtype="int64"), Channel("session", dtype="int32")]
 PATIENCE_S = 300.0
 """How long to wait for what must happen; reached only when it does not."""
+eventually = partial(waiting.eventually, patience_s=PATIENCE_S, poll_s=0.002)
 
 _LARGEST_BLOCK = 100
 _LONGEST_PAUSE_S = 0.004
@@ -234,16 +237,6 @@ def group_alive(pgid: int) -> bool:
                 if group == pgid and not gone(int(entry.name)):
                     return True
     return False
-
-
-def eventually(condition: Callable[[], Any], what: str, *, poll_s: float = 0.002) -> Any:
-    """Wait until the condition holds; its value."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        if time.monotonic() >= deadline:
-            raise TimeoutError(f"never happened: {what}")
-        time.sleep(poll_s)
-    return value
 
 
 def main(words: list[str]) -> None:

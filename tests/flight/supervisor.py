@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -36,17 +35,10 @@ from mulletdaq.flight.messages import (
 )
 from mulletdaq.flight.pipe import Alive, Answer, Event, Failed, FlightOptions, Question, Ready
 from mulletdaq.ring import RingBuffer
+from tests import waiting
 
 PATIENCE_S = 60.0
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    """Wait until the condition holds; its value."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.005)
-    return value
+eventually = partial(waiting.eventually, patience_s=PATIENCE_S, poll_s=0.005)
 
 
 class Supervisor:

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+import mulletdaq as mullet
 from mulletdaq.cli.main import main
 from mulletdaq.flight.messages import RecordingInfo
 from mulletdaq.ring import RingBuffer
 
 from .conftest import SCHEMA, rows
-from .supervisor import Supervisor
+from .supervisor import Supervisor, eventually
 
 
 def start(*words: str) -> subprocess.Popen[str]:
@@ -92,5 +93,7 @@ def test_a_stream_must_be_named_where_there_are_several(
     service: Supervisor, ring_directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service.rings["other"] = RingBuffer.create(ring_directory / "other.ring", capacity_mb=1)
+    with mullet.connect(service.address) as connection:  # of a single stream, tail would print rows until it is stopped
+        eventually(lambda: len(connection.streams()) == 2, "both streams are listed")
     assert main(["tail", service.address]) == 2
     assert f"{service.address}/" in capsys.readouterr().err

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import pyarrow as pa
 import pytest
 
 from mulletdaq.ring import RingBuffer
+from tests import waiting
 
 PATIENCE_S = 300.0
 """How long a test waits for what must happen; reached only when it does not."""
+eventually = partial(waiting.eventually, patience_s=PATIENCE_S, poll_s=0.01)
 
 COMPRESSIONS = ("gzip", "lzf", "zstd", None)
 
@@ -39,15 +41,6 @@ def rows(first: int, count: int) -> Any:
     """A batch whose values tell their row."""
     numbers = np.arange(first, first + count)
     return pa.record_batch([pa.array(numbers), pa.array(numbers * 0.5)], schema=SCHEMA)
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    """Wait until the condition holds; its value."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.01)
-    return value
 
 
 def batches_of(path: Path, stream: str = "") -> list[dict[str, Any]]:

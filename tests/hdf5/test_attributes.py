@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -115,4 +116,10 @@ def test_large_metadata_becomes_a_dataset(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_stored_is_named(metadata: dict[str, object], named: str) -> None:
     with pytest.raises(UnsupportedTypeError, match=named):
+        plain_metadata(metadata)
+
+
+@pytest.mark.parametrize("metadata", ["operator", ["operator"], 7])
+def test_metadata_that_has_no_names(metadata: Any) -> None:
+    with pytest.raises(UnsupportedTypeError, match=f"metadata is a {type(metadata).__name__}; give a dict"):
         plain_metadata(metadata)

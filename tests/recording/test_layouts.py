@@ -91,12 +91,27 @@ def test_many_objects_a_day_are_warned_of(path: Path) -> None:
     many = [f"channel_{number}" for number in range(16)]
     cases: list[dict[str, Any]] = [{"flush_interval_s": 2}, {"layout": "continuous"}, {}]
     for options in cases:
-        expected = [] if options else ["17 datasets every 1 s are 1.5 million a day"]
+        expected = [] if options else ["18 groups and datasets every 1 s are 1.56 million a day"]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             mullet.record(path, channels=dict.fromkeys(many, "V"), **options)
         assert [str(warning.message).split(",")[0] for warning in caught] == expected
         assert all('use layout="continuous"' in str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize(("channels", "objects_a_day"), [(9, 950_400), (10, 1_036_800)])
+def test_the_group_of_a_batch_is_an_object_too(path: Path, channels: int, objects_a_day: int) -> None:
+    """Nine channels, timestamp and group are 11 objects a second, ten are 12; a million a day lies between."""
+    names = [f"channel_{number}" for number in range(channels)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with mullet.record(path, channels=dict.fromkeys(names, "V"), flush_interval_s=1.0) as rec:
+            rec.write_measurement(*[0.0] * channels)
+            rec.flush()
+    with h5py.File(path) as file:
+        objects = 1 + len(file["measurements/batch_000001"])
+    assert objects * 86_400 == objects_a_day
+    assert bool(caught) == (objects_a_day > 10**6)
 
 
 def test_the_command_records_in_both_layouts_and_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ import struct
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from mulletdaq.ring import Cursor, RingBuffer
 from mulletdaq.schema import Channel
+from tests import waiting
 
 MAGIC = 0xDADADADA00000001
 HEADER = struct.Struct("<QQQQIIQQQQQIIQQQQII")
@@ -29,6 +30,7 @@ PADDING, OPAQUE, ROWS, ARROW = range(4)
 SCHEMA_CAPACITY = 1 << 20
 PATIENCE_S = 60.0
 """How long a test waits for what must happen; reached only when it does not."""
+eventually = partial(waiting.eventually, patience_s=PATIENCE_S, poll_s=0.001)
 
 VOLTAGE = [Channel("voltage", "V")]
 
@@ -140,15 +142,6 @@ def column(cursor: Cursor, name: str) -> list[Any]:
 def state_of(ring: RingBuffer) -> tuple[int, int, bytes]:
     """What must not change when a write is refused."""
     return ring.newest_row, ring.write_head, ring.read_snapshot()
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    """Wait until the condition holds; its value."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.001)
-    return value
 
 
 def run_python(script: str, *arguments: object, patience_s: float = PATIENCE_S) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mulletdaq.cli.options import Json, parse_metadata
 from mulletdaq.cli.output import print_json, print_table, size
+from mulletdaq.cli.remote import TlsRootFile, TokenFile, connected
 from mulletdaq.cli.rows import utc
 from mulletdaq.extras import needs_extra
 
@@ -15,7 +15,6 @@ with needs_extra("cli"):
     import typer
 
 if TYPE_CHECKING:
-    from mulletdaq.flight.client import Connection
     from mulletdaq.flight.messages import RecordingInfo
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)")
@@ -24,10 +23,6 @@ _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 ctl = typer.Typer(name="ctl", help="Start and stop recordings of a running daemon.", no_args_is_help=True)
 
 Address = Annotated[str, typer.Option("--address", "-a", metavar="URL", envvar="MULLET_ADDRESS", help="Of the daemon.")]
-TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="Holds the daemon's token.")]
-RootFile = Annotated[
-    Path | None, typer.Option("--tls-root-file", metavar="FILE", help="Certificates to trust, as PEM.")
-]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the recording.")]
 DEFAULT_ADDRESS = "grpc://127.0.0.1:50051"
 
@@ -40,12 +35,6 @@ def seconds(text: str | None) -> float | None:
     if found is None:
         raise typer.BadParameter(f"{text!r} is no time; write 30s, 5m or 1h")
     return float(found[1]) * _SECONDS[found[2]]
-
-
-def _connect(address: str, token_file: Path | None, tls_root_file: Path | None) -> Connection:
-    from mulletdaq.flight.client import connect
-
-    return connect(address, token_file=token_file, tls_root_file=tls_root_file)
 
 
 @ctl.command()
@@ -65,12 +54,12 @@ def start(
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     token_file: TokenFile = None,
-    tls_root_file: RootFile = None,
+    tls_root_file: TlsRootFile = None,
     as_json: Json = False,
 ) -> None:
     """Start a recording, from now, or from the past as far as the rings reach back."""
     since_s, facts = seconds(since), parse_metadata(metadata or [])
-    with _connect(address, token_file, tls_root_file) as daemon:
+    with connected(address, token_file, tls_root_file) as daemon:
         info = daemon.start_recording(name, streams=stream, path=path, metadata=facts, since_s=since_s)
     _print_info(info, f"recording {info.name} ({', '.join(info.streams)}) into {info.path}", as_json)
 
@@ -80,11 +69,11 @@ def stop(
     name: Name,
     address: Address = DEFAULT_ADDRESS,
     token_file: TokenFile = None,
-    tls_root_file: RootFile = None,
+    tls_root_file: TlsRootFile = None,
     as_json: Json = False,
 ) -> None:
     """Stop a recording; all that was written until now is in its file then."""
-    with _connect(address, token_file, tls_root_file) as daemon:
+    with connected(address, token_file, tls_root_file) as daemon:
         info = daemon.stop_recording(name)
     _print_info(info, f"{info.path}: {info.rows_persisted} rows, {info.rows_lost} lost", as_json)
 
@@ -93,11 +82,11 @@ def stop(
 def list_recordings(
     address: Address = DEFAULT_ADDRESS,
     token_file: TokenFile = None,
-    tls_root_file: RootFile = None,
+    tls_root_file: TlsRootFile = None,
     as_json: Json = False,
 ) -> None:
     """List recordings, running and ended."""
-    with _connect(address, token_file, tls_root_file) as daemon:
+    with connected(address, token_file, tls_root_file) as daemon:
         infos = daemon.recordings()
     if as_json:
         print_json([_plain(info) for info in infos])
@@ -126,11 +115,11 @@ def flush(
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     token_file: TokenFile = None,
-    tls_root_file: RootFile = None,
+    tls_root_file: TlsRootFile = None,
     as_json: Json = False,
 ) -> None:
     """Bring everything written so far into the files."""
-    with _connect(address, token_file, tls_root_file) as daemon:
+    with connected(address, token_file, tls_root_file) as daemon:
         rows = daemon.flush(name)
     if as_json:
         print_json({"rows_persisted": rows})
@@ -147,10 +136,10 @@ def annotate(
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     token_file: TokenFile = None,
-    tls_root_file: RootFile = None,
+    tls_root_file: TlsRootFile = None,
 ) -> None:
     """Store a note, with the time and each stream's row."""
-    with _connect(address, token_file, tls_root_file) as daemon:
+    with connected(address, token_file, tls_root_file) as daemon:
         daemon.annotate(text, recording=recording)
 
 
@@ -161,11 +150,11 @@ def rotate(
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     token_file: TokenFile = None,
-    tls_root_file: RootFile = None,
+    tls_root_file: TlsRootFile = None,
     as_json: Json = False,
 ) -> None:
     """Go on in new files."""
-    with _connect(address, token_file, tls_root_file) as daemon:
+    with connected(address, token_file, tls_root_file) as daemon:
         paths = daemon.rotate(name)
     if as_json:
         print_json({"paths": paths})
@@ -177,14 +166,14 @@ def rotate(
 def health(
     address: Address = DEFAULT_ADDRESS,
     token_file: TokenFile = None,
-    tls_root_file: RootFile = None,
+    tls_root_file: TlsRootFile = None,
     as_json: Json = False,
 ) -> None:
     """Say whether a daemon is well, and if not, why and what to do.
 
     Exit code 1 unless it is.
     """
-    with _connect(address, token_file, tls_root_file) as daemon:
+    with connected(address, token_file, tls_root_file) as daemon:
         found = daemon.health()
     if as_json:
         print_json(_plain(found))

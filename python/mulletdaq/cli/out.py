@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from mulletdaq.cli.options import Json
+from mulletdaq.cli.options import ChunkRows, Compression, Json, check_layout
 from mulletdaq.cli.output import note, print_facts, print_json, size
 from mulletdaq.cli.progress import show_rows
 from mulletdaq.cli.summary import next_command, shortest
@@ -26,22 +26,6 @@ class Losses(StrEnum):
 
     gap = "gap"
     nan = "nan"
-
-
-class Layout(StrEnum):
-    """How rows lie in a file."""
-
-    batches = "batches"
-    continuous = "continuous"
-
-
-class Compression(StrEnum):
-    """How datasets are compressed."""
-
-    gzip = "gzip"
-    lzf = "lzf"
-    zstd = "zstd"
-    none = "none"
 
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A recording, finished or under way.")]
@@ -112,13 +96,16 @@ def convert(
     path: Annotated[str, typer.Argument(metavar="IN", help="A recording.")],
     output: Annotated[str, typer.Argument(metavar="OUT", help="The new file.")],
     layout: Annotated[
-        Layout,
-        typer.Option("--layout", help="batches: a group for each flush; continuous: a dataset for each channel."),
+        str,
+        typer.Option(
+            "--layout",
+            metavar="NAME",
+            callback=check_layout,
+            help="batches: a group for each flush; continuous: a dataset for each channel.",
+        ),
     ],
-    compression: Annotated[Compression, typer.Option("--compression", help="Of the new file.")] = Compression.gzip,
-    chunk_rows: Annotated[
-        int | None, typer.Option("--chunk-rows", min=1, metavar="N", help="Rows a chunk; chosen if not given.")
-    ] = None,
+    compression: Compression = "gzip",
+    chunk_rows: ChunkRows = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -132,8 +119,8 @@ def convert(
         summary = convert_file(
             path,
             output,
-            layout=layout.value,
-            compression=None if compression is Compression.none else compression.value,
+            layout=layout,
+            compression=None if compression == "none" else compression,
             chunk_rows=chunk_rows,
             force=force,
             on_progress=on_progress,

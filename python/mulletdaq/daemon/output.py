@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from mulletdaq.daemon.log import Log
-from mulletdaq.errors import FileLockedError, FileWriteError, MulletError, RecordingError, WriterError
+from mulletdaq.errors import FileLockedError, FileWriteError, MulletError, RecordingError, RingError, WriterError
 from mulletdaq.flight.messages import ChildStatus, RecordingInfo, RecordingState
 from mulletdaq.hdf5 import HDF5Writer
+from mulletdaq.hdf5.many_objects import many_objects
 from mulletdaq.hdf5.statistics import StreamStatistics, WriterStatistics
 from mulletdaq.ring import RingBuffer
 
@@ -106,6 +107,7 @@ class Output:
         self._log = log
         self._rings = rings
         self._flush_interval_s = float(plan.options.get("flush_interval_s", 1.0))
+        self._objects_counted = False
         self._busy = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._started = False
@@ -267,6 +269,8 @@ class Output:
         if not self.running:
             self.stalled_since = None
             return
+        if not self._objects_counted:
+            self._count_objects()
         statistics = self.statistics()
         counts = statistics.streams
         progress = tuple(counts[inner].next_row if inner in counts else 0 for inner in self._names)
@@ -280,6 +284,18 @@ class Output:
             self.stalled_since = None
         elif self.stalled_since is None:
             self.stalled_since = now - still_s
+
+    def _count_objects(self) -> None:
+        """Warn once, as soon as the columns are known, where batches would be too many objects."""
+        columns: list[int] = []
+        with suppress(RingError):  # writer and readers tell of a damaged ring
+            columns = [len(self._rings[name].columns) for name in self.plan.streams]
+        if not columns or not all(columns):
+            return  # nobody has said yet what is measured
+        self._objects_counted = True
+        words = many_objects(self._flush_interval_s, columns) if self.plan.options.get("layout") == "batches" else ""
+        if words:
+            self._log.say("warning", "many_objects", f"recording {self.name}: {words}", recording=self.name)
 
     @property
     def patience_s(self) -> float:

@@ -73,8 +73,10 @@ def plain_metadata(metadata: Mapping[str, Any], where: str = "") -> dict[str, An
     Raises
     ------
     UnsupportedTypeError
-        If a key or value cannot be stored; the message names it.
+        If it is no mapping, or a key or value cannot be stored; the message names it.
     """
+    if not isinstance(metadata, Mapping):
+        raise UnsupportedTypeError(f"metadata is a {type(metadata).__name__}; give a dict of names and values")
     if len(metadata) > _MAX_ENTRIES:
         name = where.removesuffix(".") or "metadata"
         raise UnsupportedTypeError(f"{name!r} has {len(metadata)} entries, of at most {_MAX_ENTRIES}; use arrays")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from datetime import datetime
 from typing import Literal, TypeAlias
 
 from mulletdaq.errors import OutputExistsError, RecordingError
 from mulletdaq.hdf5.templates import fill, first_free, last_there
-
-_DAY_S = 86_400.0
-_MOST_OBJECTS_A_DAY = 1e6
 
 Mode: TypeAlias = Literal["x", "a"]
 """``"x"``: a new file. ``"a"``: a new run in an existing one, or a new file."""
@@ -61,16 +57,4 @@ def check_mode(path: str, mode: str) -> None:
         raise OutputExistsError(
             f'{path} is there already; mode="a" adds a new run to it, '
             "{start:%Y%m%dT%H%M%S} in the name makes a new file each time"
-        )
-
-
-def warn_of_many_objects(flush_interval_s: float, datasets: int) -> None:
-    """Warn where a dataset for each column of each commit would be too many for a day."""
-    objects_a_day = _DAY_S / flush_interval_s * datasets if flush_interval_s > 0 else 0
-    if objects_a_day > _MOST_OBJECTS_A_DAY:
-        warnings.warn(
-            f"{datasets} datasets every {flush_interval_s:g} s are {objects_a_day / 1e6:.1f} million a day, "
-            'which makes a file slow to open and to copy; for long runs use layout="continuous", '
-            "or a longer flush interval",
-            stacklevel=3,
         )

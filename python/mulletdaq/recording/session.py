@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mulletdaq.errors import MulletError, RecordingError
 from mulletdaq.hdf5 import HDF5Writer
+from mulletdaq.hdf5.many_objects import many_objects
 from mulletdaq.recording.orphans import clear_orphans, remove_if_empty, remove_unused_rings, wait_until_saved
-from mulletdaq.recording.output import Mode, check_mode, output_path, warn_of_many_objects
+from mulletdaq.recording.output import Mode, check_mode, output_path
 from mulletdaq.recording.statistics import RecordingStatistics
 from mulletdaq.recording.stream import StreamRecording
 from mulletdaq.ring import OnFull, output_ring_name
@@ -136,7 +137,9 @@ def record(
     _close_earlier(recording.path)
     check_mode(recording.path, mode)
     if layout == "batches":
-        warn_of_many_objects(flush_interval_s, datasets=sum(1 + len(own) for own in by_name.values()))
+        words = many_objects(flush_interval_s, (1 + len(own) for own in by_name.values()))
+        if words:
+            warnings.warn(words, stacklevel=2)
     return recording
 
 

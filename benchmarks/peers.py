@@ -47,7 +47,7 @@ CALLS = sized(20_000, 500)
 PACED = sized(1_000, 50)
 PAUSE_S = 500e-6
 MODULES = {"zmq": "pyzmq", "zenoh": "eclipse-zenoh"}
-FEW, MANY = sized(20_000, 200), sized(2_000_000, 2_000)
+FEW, MANY = sized(10_000, 200), sized(2_000_000, 2_000)
 
 
 @contextmanager

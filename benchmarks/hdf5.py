@@ -122,7 +122,8 @@ def compare(
         table.add(
             Row(work, shown(rates[own], timed[own]), rival, shown(rates[rival], timed[rival]), quicker,
                 f"≥ {goal:g}, size ≥ 0.9" if timed[own].ratio > 1.01 else f"≥ {goal:g}",
-                quicker >= goal and smaller >= 0.9, f"ratio {smaller:.2f} of its {spread(rates[own])}",
+                quicker >= goal and smaller >= 0.9,
+                f"size ratio {smaller:.2f} of the rival's; {spread(rates[own], rates[rival])}",
                 goal_of=goal_of if rival in goals else "")
         )  # fmt: skip
 
@@ -232,7 +233,7 @@ def memory(table: Table, folder: Path) -> None:
     ratio = many / few
     table.add(
         Row("peak memory of gzip, growing to 512 MiB", f"{many / 2**20:.1f} MiB", "growing to 32 MiB",
-            f"{few / 2**20:.1f} MiB", ratio, "≤ 1.5", ratio <= 1.5, "(beyond that before the first commit)")
+            f"{few / 2**20:.1f} MiB", ratio, "≤ 1.5", ratio <= 1.5, "beyond that before the first commit")
     )  # fmt: skip
 
 

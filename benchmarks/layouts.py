@@ -110,13 +110,13 @@ def measured(table: Table, file: LongFile, batches: int) -> None:
         first, last = median(seconds_each[1 : SAMPLE + 1]), median(seconds_each[-SAMPLE:])
         table.add(
             Row(f"{work}: last commits{kind}", f"{last * 1e3:.2f} ms", "first commits", f"{first * 1e3:.2f} ms",
-                last / first, "≤ 2", last <= 2 * first, f"(worst {max(seconds_each) * 1e3:.0f} ms)")
+                last / first, "≤ 2", last <= 2 * first, f"worst {max(seconds_each) * 1e3:.0f} ms")
         )  # fmt: skip
     before, after = median(file.pages[1 : SAMPLE + 1]), median(file.pages[-SAMPLE:])
     most = max(file.pages[SAMPLE:], default=0)
     table.add(
         Row(f"{work}: pages of last commits", f"{after:.0f}", "pages of first commits", f"{before:.0f}",
-            after / max(before, 1), "≤ 2", after <= 2 * before, f"(most {most})")
+            after / max(before, 1), "≤ 2", after <= 2 * before, f"most {most}")
     )  # fmt: skip
 
 

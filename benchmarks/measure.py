@@ -160,7 +160,7 @@ def _line(row: Row) -> str:
 
 
 def _remarks(row: Row) -> str:
-    return "; ".join(filter(None, (row.spread.strip("()"), row.note)))
+    return "; ".join(filter(None, (row.spread, row.note)))
 
 
 def interleaved(work: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
@@ -179,10 +179,15 @@ def median(values: Iterable[float]) -> float:
     return statistics.median(values)
 
 
-def spread(values: list[float]) -> str:
-    """Least and most, as a share of the median."""
+def spread(values: list[float], rivals: list[float] | None = None) -> str:
+    """Least and most of the rounds, as a share of the median."""
+    theirs = f", the rival's {_extent(rivals)}" if rivals else ""
+    return f"rounds {_extent(values)} of the median{theirs}"
+
+
+def _extent(values: list[float]) -> str:
     middle = median(values) or 1.0
-    return f"(rounds {min(values) / middle:.2f} to {max(values) / middle:.2f} of the median)"
+    return f"{min(values) / middle:.2f}–{max(values) / middle:.2f}"
 
 
 def nanoseconds(value: float) -> str:
@@ -205,7 +210,7 @@ def faster(
     ratio = median(rival) / median(ours)
     table.add(
         Row(work, nanoseconds(median(ours)), rival_name, nanoseconds(median(rival)), ratio, f"≥ {goal:g}",
-            ratio >= goal, spread(ours), **more)
+            ratio >= goal, spread(ours, rival), **more)
     )  # fmt: skip
 
 
@@ -216,7 +221,7 @@ def slower_by(
     ratio = median(ours) / median(rival)
     table.add(
         Row(work, nanoseconds(median(ours)), rival_name, nanoseconds(median(rival)), ratio, f"≤ {goal:g}",
-            ratio <= goal, spread(ours), **more)
+            ratio <= goal, spread(ours, rival), **more)
     )  # fmt: skip
 
 

@@ -147,7 +147,7 @@ def blocks(table: Table) -> None:
         table.add(
             Row(f"blocks of {values.nbytes / 1e6:g} MB, until read", rate(median(ours)),
                 kind.name.replace("push_sample", "push_chunk"), rate(median(theirs)), ratio,
-                "none" if limits else "≥ 1", limits or ratio >= 1, spread(ours),
+                "none" if limits else "≥ 1", limits or ratio >= 1, spread(ours, theirs),
                 "both are ours: what stamps and columns cost" if kind is StampedRing else note)
         )  # fmt: skip
 
@@ -181,7 +181,8 @@ def latency(table: Table) -> None:
             ratio = median(theirs) / median(ours)
             table.add(
                 Row(f"latency between Python processes, {name}", nanoseconds(median(ours)), kind.name,
-                    nanoseconds(median(theirs)), ratio, "none" if limit else "≥ 1", limit or ratio >= 1, spread(ours),
+                    nanoseconds(median(theirs)), ratio, "none" if limit else "≥ 1", limit or ratio >= 1,
+                    spread(ours, theirs),
                     f"ours polls, theirs {'polls' if kind in polled else 'waits'}")
             )  # fmt: skip
 

@@ -60,7 +60,7 @@ def run(table: Table) -> None:
                 Row(f"16 channels × 1 MS/s, fsync={fsync!r}: rows kept", f"{what.rows_persisted:,}", "rows given",
                     f"{what.rows_written:,}", kept, "all, in time",
                     what.rows_lost == 0 and kept == 1 and late < BLOCK / RATE_HZ,
-                    f"(ring at most {fill:.0%} full, the last block {late * 1e3:.0f} ms late)",
+                    f"ring at most {fill:.0%} full, the last block {late * 1e3:.0f} ms late",
                     f"{megabytes:.0f} MB in {SECONDS:g} s, rings in {shared_memory() or tempfile.gettempdir()}",
                     goal_of="sustained")
             )  # fmt: skip

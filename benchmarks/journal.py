@@ -23,7 +23,7 @@ from mulletdaq.ring import RingBuffer
 MARKS = (10, 1_000, 10_000, 100_000)
 WINDOW = 50
 PAGES = 50
-BATCHES = argument("--batches", sized(10_000, 20))
+BATCHES = argument("--batches", sized(10_000, 15))
 ROWS = 100
 
 

@@ -46,6 +46,7 @@ BLOCKS = 4
 CALLS = sized(20_000, 500)
 PACED = sized(1_000, 50)
 PAUSE_S = 500e-6
+SETTLE_S = sized(0.3, 0.02)
 MODULES = {"zmq": "pyzmq", "zenoh": "eclipse-zenoh"}
 FEW, MANY = sized(10_000, 200), sized(2_000_000, 2_000)
 
@@ -81,7 +82,9 @@ def samples(table: Table) -> None:
                     stack.push(opening.pop_all())
             except Exception as error:
                 table.leave_out(f"{kind.name}, samples", why(error))
-        results = interleaved({kind.name: calls(line.push, CALLS) for kind, line in lines.items()}, sized(5, 2))
+        results = interleaved(
+            {kind.name: settled(calls(line.push, CALLS)) for kind, line in lines.items()}, sized(5, 2)
+        )
         pushed = CALLS * (1 + sized(5, 2))
         for line in lines.values():
             line.finish()
@@ -98,6 +101,17 @@ def samples(table: Table) -> None:
         goal, label = (8.0, f"{kind.name} (the best)") if kind is best else (1.0, kind.name)
         faster(table, "a sample to another process", results[Ring.name], label, results[kind.name], goal,
                goal_of="sample, across processes" if kind is best else "", note=notes[kind])  # fmt: skip
+
+
+def settled(measure: Callable[[], float]) -> Callable[[], float]:
+    """The same, and time for what threads and receivers still have to do before another is measured."""
+
+    def and_wait() -> float:
+        figure = measure()
+        time.sleep(SETTLE_S)
+        return figure
+
+    return and_wait
 
 
 def calls(push: Callable[[float], object], count: int) -> Callable[[], float]:

@@ -20,14 +20,16 @@ CHANNELS = 16
 RATE_HZ = 1_000_000
 BLOCK = RATE_HZ // 50
 SECONDS = argument("--seconds", sized(10.0, 0.2))
+DIFFERENT = sized(25, 3)
+SYNCS = sized(("never", "commit"), ("commit",))
 
 
 def blocks() -> list[list[np.ndarray]]:
-    """Half a second's columns, to be given again and again."""
+    """Some blocks' columns, to be given again and again."""
     chance = np.random.default_rng(1)
-    sine = 29_000 * np.sin(2 * np.pi * 50 * np.arange(25 * BLOCK) / RATE_HZ)
+    sine = 29_000 * np.sin(2 * np.pi * 50 * np.arange(DIFFERENT * BLOCK) / RATE_HZ)
     columns = [np.round(sine + chance.normal(size=len(sine))) * (10 / 32_768) for _ in range(CHANNELS)]
-    return [[column[row : row + BLOCK] for column in columns] for row in range(0, 25 * BLOCK, BLOCK)]
+    return [[column[row : row + BLOCK] for column in columns] for row in range(0, DIFFERENT * BLOCK, BLOCK)]
 
 
 def recorded(path: Path, fsync: str, seconds: float) -> tuple[mullet.RecordingStatistics, float, float]:
@@ -51,7 +53,7 @@ def recorded(path: Path, fsync: str, seconds: float) -> tuple[mullet.RecordingSt
 
 def run(table: Table) -> None:
     with tempfile.TemporaryDirectory(prefix="mulletdaq-bench-") as folder:
-        for fsync in ("never", "commit"):
+        for fsync in SYNCS:
             path = Path(folder) / f"{fsync}.h5"
             what, fill, late = recorded(path, fsync, SECONDS)
             kept = what.rows_persisted / max(what.rows_written, 1)

@@ -2,7 +2,7 @@
 # make test   the same environment with the test extra, then every check
 # make check  the quick half: formatting, lint, types, import contracts
 # make soak   long storms, minutes to hours
-# make bench  speed beside limits and peers, a table each for ring, journal and files
+# make bench  speed beside limits and peers, one table of it all; BENCH="--only ring,peers --markdown FILE" and the like
 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
 MINUTES ?= 10
@@ -57,10 +57,9 @@ soak: .venv/.installed-test
 	$(IN_VENV) python -m tests.daemon.kill_storm 60
 	$(IN_VENV) python -m tests.daemon.remote_storm 60
 
-bench: .venv/.installed-test
-	$(IN_VENV) python benchmarks/ring.py
-	$(IN_VENV) python benchmarks/journal.py
-	$(IN_VENV) python benchmarks/hdf5.py
-	$(IN_VENV) python benchmarks/imports.py
-	$(IN_VENV) python benchmarks/idle.py
-	$(IN_VENV) python benchmarks/flight.py
+bench: .venv/.installed-peers
+	$(IN_VENV) .venv/peers/bin/python benchmarks/run.py $(BENCH)
+
+.venv/.installed-peers: .venv/.installed-test pyproject.toml tools/peers.sh
+	$(IN_VENV) tools/peers.sh
+	@touch $@

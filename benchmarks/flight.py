@@ -1,6 +1,6 @@
 """The Flight service beside a bare pyarrow Flight server, 64 Ki rows each way; and what clients cost a producer.
 
-``python benchmarks/flight.py [--rounds N] [--json FILE] [--markdown FILE]``
+python benchmarks/flight.py [--rounds N] [--quick] [--json FILE] [--markdown FILE]
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from mulletdaq.ring import RingBuffer
 
 ROWS = 65_536
 CHANNELS = 7
-BYTES = 128 << 20
+BYTES = measure.sized(128, 16) << 20
 BATCHES = BYTES // (ROWS * 8 * (CHANNELS + 1))
-APPENDS = 20_000
+APPENDS = measure.sized(20_000, 1_000)
 PAUSE_S = 50e-6
 NAMES = ["timestamp", *(f"channel_{number}" for number in range(CHANNELS))]
 SCHEMA = pa.schema(
@@ -67,7 +67,7 @@ def serve_bare() -> None:
 @contextmanager
 def bare() -> Iterator[str]:
     """Its address."""
-    command = [sys.executable, __file__, "--bare"]
+    command = [sys.executable, __file__, "--bare", *(["--quick"] if measure.QUICK else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield f"grpc://127.0.0.1:{int(process.stdout.readline())}"
@@ -173,7 +173,9 @@ def throughput(table: measure.Table, address: str, rival: str, rounds: int) -> N
         table.add(
             measure.Row(
                 f"do_{verb}, 64 Ki rows of 8 columns", measure.rate(ours_rate), "bare pyarrow Flight server",
-                measure.rate(rate), ours_rate / rate, "≥ 0.9", ours_rate / rate >= 0.9, measure.spread(results[verb]),
+                measure.rate(rate), ours_rate / rate, "≥ 0.9", ours_rate / rate >= 0.9,
+                measure.spread(results[verb], results[f"bare {verb}"]),
+                goal_of="flight",
             )
         )  # fmt: skip
 
@@ -196,10 +198,8 @@ def latency(table: measure.Table, address: str, producer: Any, rounds: int) -> N
 
 def run(table: measure.Table) -> None:
     """Everything, on rings in shared memory where there is some."""
-    words = sys.argv
-    rounds = int(words[words.index("--rounds") + 1]) if "--rounds" in words else measure.ROUNDS
-    place = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with tempfile.TemporaryDirectory(prefix="mulletdaq-bench-", dir=place) as folder:
+    rounds = measure.ROUNDS
+    with tempfile.TemporaryDirectory(prefix="mulletdaq-bench-", dir=measure.shared_memory()) as folder:
         rings = {
             name: RingBuffer.create(f"{folder}/{name}.ring", capacity_mb=capacity)
             for name, capacity in (("out", 200), ("in", 100), ("live", 16))

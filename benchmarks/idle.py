@@ -1,6 +1,6 @@
 """What a daemon costs that does almost nothing: one stream at 100 Hz, Flight on, no client.
 
-python benchmarks/idle.py [SECONDS]
+python benchmarks/idle.py [--seconds SECONDS] [--quick] [--json FILE] [--markdown FILE]
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from measure import Row, Table, argument, main, shared_memory, sized
+
 CONFIG = """
 [daemon]
 port = 0
@@ -20,7 +22,8 @@ port = 0
 source = { name = "simulated", rate_hz = 100.0 }
 outputs = [{ path = "data.h5" }]
 """
-SETTLE_S = 5.0
+SETTLE_S = sized(5.0, 0.5)
+SECONDS = argument("--seconds", sized(30.0, 1.0))
 
 
 @dataclass
@@ -61,11 +64,11 @@ def cost(pid: int) -> Cost:
     return Cost(module, cpu_ns / 1e9, memory_kb / 1024, ring_kb / 1024)
 
 
-def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(dir="/dev/shm") as rings:
+def measured(seconds: float) -> tuple[dict[int, Cost], dict[int, Cost], float]:
+    """What each process had cost before and after so many seconds of it."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(dir=shared_memory()) as rings:
         Path(folder, "mullet.toml").write_text(CONFIG)
-        command = [str(Path(sys.executable).parent / "mullet"), "daemon", "--config", "mullet.toml"]
+        command = [sys.executable, "-m", "mulletdaq", "daemon", "--config", "mullet.toml"]
         environment = {**os.environ, "MULLET_RING_DIR": rings}
         with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as daemon:
             assert daemon.stdout is not None
@@ -76,17 +79,31 @@ def main() -> None:
             time.sleep(seconds)
             after, elapsed_s = costs(daemon.pid), time.monotonic() - began
             daemon.terminate()
-    print(f"one stream at 100 Hz over {elapsed_s:.0f} s\n")
-    print(f"{'process':<40}{'CPU':>9}{'memory':>12}")
+    return before, after, elapsed_s
+
+
+def run(table: Table) -> None:
+    """All processes together, and each on its own."""
+    if not Path("/proc/self/smaps").exists():
+        table.leave_out("an idle daemon", "needs /proc")
+        return
+    before, after, elapsed_s = measured(SECONDS)
+    shares = {pid: (one.cpu_s - before[pid].cpu_s) / elapsed_s for pid, one in after.items()}
+    print(f"one stream at 100 Hz over {elapsed_s:.0f} s")
     for pid, one in after.items():
-        cpu = (one.cpu_s - before[pid].cpu_s) / elapsed_s
-        print(f"{one.name:<40}{cpu:>8.2%} {one.memory_mb:>8.1f} MB")
-    cpu = sum(after[pid].cpu_s - before[pid].cpu_s for pid in after) / elapsed_s
-    print(f"{'all':<40}{cpu:>8.2%} {sum(one.memory_mb for one in after.values()):>8.1f} MB")
-    rest = sum(after[pid].cpu_s - before[pid].cpu_s for pid in after if "source" not in after[pid].name) / elapsed_s
-    print(f"{'all but the source, a Python loop':<40}{rest:>8.2%}")
-    print(f"{'the ring, shared':<40}{'':>9}{sum(one.ring_mb for one in after.values()):>9.1f} MB")
+        print(f"{one.name:<40}{shares[pid]:>8.2%} {one.memory_mb:>8.1f} MB")
+    ring_mb = sum(one.ring_mb for one in after.values())
+    cpu, memory_mb = sum(shares.values()), sum(one.memory_mb for one in after.values())
+    source = sum(share for pid, share in shares.items() if "source" in after[pid].name)
+    table.add(
+        Row("a daemon's processor time, a stream at 100 Hz", f"{cpu:.2%}", "limit, of one core", "1 %", cpu / 0.01,
+            "≤ 1", cpu <= 0.01, note=f"{source:.2%} of it the source, a loop in Python; over {elapsed_s:.0f} s")
+    )  # fmt: skip
+    table.add(
+        Row("its memory, all processes", f"{memory_mb:.0f} MB", "limit", "150 MB", memory_mb / 150, "≤ 1",
+            memory_mb <= 150, note=f"shared pages by share, without the ring's {ring_mb:.0f} MB")
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    main("An idle daemon", run)

@@ -16,6 +16,7 @@ import h5py
 import psutil
 import pytest
 
+import mulletdaq as mullet
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
 
@@ -31,7 +32,7 @@ path = "experiment_data.h5"
 """
 
 ENDLESS = """
-with mullet.record(path, channels={"voltage": "V"}, mode="a", flush_interval_s=0.2) as rec:
+with mullet.record(path, channels={"voltage": "V"}, mode="a", flush_interval_s=0.3) as rec:
     print("recording", flush=True)
     row = 0
     while True:
@@ -302,3 +303,36 @@ def test_the_parent_ends_while_a_forked_child_lives(tmp_path: Path, run: Callabl
     code, out, err = run(body).end()
     assert (code, out) == (0, "ProducerForkedError\n"), err
     assert whole(tmp_path / "experiment_data.h5") == 2
+
+
+def test_files_by_index_get_the_rest_where_script_and_writer_were_killed(
+    run: Callable[..., Script], tmp_path: Path
+) -> None:
+    """The ring is named after the first of them, though it is the last that is gone on in."""
+    script = run(
+        """
+        import os, psutil, signal
+        with mullet.record("night_{index:03d}.h5", channels={"voltage": "V"}, rotate_rows=10) as rec:
+            rec.write_block(np.arange(25.0))
+            rec.flush()
+            writers = psutil.Process().children(recursive=True)
+            for writer in writers:
+                writer.suspend()
+            rec.write_block(np.arange(25.0, 40.0))
+            for writer in writers:
+                writer.kill()
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    assert script.end()[0] == -signal.SIGKILL
+    code, _, err = run(
+        """
+        with mullet.record("night_{index:03d}.h5", channels={"voltage": "V"}, rotate_rows=10, mode="a") as rec:
+            rec.write_measurement(100.0)
+        """
+    ).end()
+    assert code == 0 and "saved 15 rows" in err
+    files = sorted(tmp_path.glob("night_*.h5"))
+    assert all(verify(file).ok for file in files)
+    stored = mullet.load(files[0], as_="arrow")["voltage"].to_pylist()
+    assert stored == [*map(float, range(40)), 100.0]

@@ -316,7 +316,7 @@ def test_texts_that_no_attribute_holds_are_refused_at_once(
 
 def test_more_channels_than_an_attribute_names(path: Path) -> None:
     names = [f"channel_{number:04d}_with_a_name_of_more_than_fifty_letters" for number in range(1200)]
-    with pytest.warns(UserWarning, match="1201 datasets every 1 s"):
+    with pytest.warns(UserWarning, match="1202 groups and datasets every 1 s"):
         recording = mullet.record(path, channels=dict.fromkeys(names, "V"))
     with recording as rec:
         rec.write_measurement(*map(float, range(1200)))

@@ -20,6 +20,7 @@ from mulletdaq.hdf5.storage import Storage
 from mulletdaq.hdf5.templates import following
 
 _CONTINUED_IN = "continued_in"
+_CONTINUES = "continues"
 
 
 @dataclass
@@ -177,6 +178,22 @@ def following_name(path: str, *, adopt: bool = False) -> str | None:
         return _following_of(file, path)
 
 
+def first_name(path: str) -> str:
+    """The path of the file that begins what one of ours continues, as far as it is still there.
+
+    Raises
+    ------
+    FileError
+        If a file cannot be read.
+    """
+    while True:
+        with open_for_reading(path) as file:
+            before = os.path.join(os.path.dirname(path), os.path.basename(get_text(file, _CONTINUES)))
+        if os.path.isdir(before) or not os.path.lexists(before) or before == path:
+            return path
+        path = before
+
+
 def _following(storage: Storage) -> str | None:
     with undisturbed():
         return _following_of(storage.file, storage.path)
@@ -197,4 +214,4 @@ def _count(chain: Chain) -> None:
             chain.earlier.setdefault(stream_id, Earlier()).add(run)
 
 
-__all__ = ["Chain", "Earlier", "continue_chain", "following_name", "open_chain", "rotation_due"]
+__all__ = ["Chain", "Earlier", "continue_chain", "first_name", "following_name", "open_chain", "rotation_due"]

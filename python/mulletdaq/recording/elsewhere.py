@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from mulletdaq.hdf5.attributes import get_text
-from mulletdaq.hdf5.chain import following_name
+from mulletdaq.hdf5.chain import first_name, following_name
 from mulletdaq.hdf5.ledger import Run, load_run
 from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.recording.output import check_mode, output_path
-
-_CONTINUES = "continues"
 
 
 class Elsewhere(Protocol):
@@ -85,7 +82,7 @@ def output_for(template: str | os.PathLike[str], stream: Elsewhere, *, append: b
     path, filled = output_path(template, "a", start=now, stream=stream.name)
     if not os.path.lexists(path):
         return path, filled
-    first = _first_of(path)
+    first = first_name(path)
     if append or _has(first, stream):
         return first, filled
     path, filled = output_path(template, "x", start=now, stream=stream.name)
@@ -118,16 +115,6 @@ def _runs_from(path: str) -> Iterator[Run]:
         with open_for_reading(following) as file:
             yield from [load_run(group) for group in file["runs"].values()]
         following = following_name(following)
-
-
-def _first_of(path: str) -> str:
-    """The file that begins what the one at a path continues, as far as it is still there."""
-    while True:
-        with open_for_reading(path) as file:
-            before = os.path.join(os.path.dirname(path), os.path.basename(get_text(file, _CONTINUES)))
-        if os.path.isdir(before) or not os.path.lexists(before) or before == path:
-            return path
-        path = before
 
 
 __all__ = ["Recorded", "output_for", "recorded"]

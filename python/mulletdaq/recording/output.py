@@ -6,7 +6,8 @@ import os
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from mulletdaq.errors import OutputExistsError, RecordingError
+from mulletdaq.errors import FileError, OutputExistsError, RecordingError
+from mulletdaq.hdf5.chain import first_name
 from mulletdaq.hdf5.templates import fill, first_free, last_there
 
 Mode: TypeAlias = Literal["x", "a"]
@@ -22,7 +23,7 @@ def output_path(
     -------
     path
         Where the recording begins, absolute. Of several by index: in mode ``"x"`` the first that is free, in mode
-        ``"a"`` the last that is there.
+        ``"a"`` the one that begins what the last that is there continues.
     filled
         What names the files that follow.
 
@@ -33,9 +34,19 @@ def output_path(
     """
     try:
         filled = fill(os.path.abspath(os.fspath(template)) + _lost_slash(template), start=start, stream=stream)
-        return (last_there(filled) if mode == "a" else first_free(filled)), filled
     except (ValueError, IndexError, KeyError) as error:
         raise RecordingError(f"not a usable path: {error}") from error
+    return (_begun(last_there(filled)) if mode == "a" else first_free(filled)), filled
+
+
+def _begun(path: str) -> str:
+    """Where the recording began that goes on at a path: its rings are named after that file."""
+    if not os.path.lexists(path):
+        return path
+    try:
+        return first_name(path)
+    except FileError:
+        return path  # whoever opens it to write says what is wrong with it, or heals it
 
 
 def _lost_slash(template: str | os.PathLike[str]) -> str:

@@ -25,7 +25,7 @@ import growth_files
 import growth_ring
 from growth_curves import Curve, curve_of, write_docs
 from growth_settings import QUICK, Settings, up_to
-from measure import machine
+from machine import machine
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

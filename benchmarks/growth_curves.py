@@ -219,7 +219,7 @@ def _placed(text: str, curve: Curve) -> str:
     if not pattern.search(text):
         raise ValueError(f"the page has no line {begin}")
     machine = curve.machine
-    where = f"{machine['processor']}, Python {machine['python']}, {machine['date'].partition('T')[0]}"
+    where = f"{machine['processor']}, Python {machine['Python']}, {machine['date'].partition('T')[0]}"
     measured = f"*{curve.note} {where}.*"
     image = f"![{curve.title}](../images/growth-{curve.key}.svg)"
     block = f"{begin}\n{image}\n\n{curve.markdown()}\n{measured}\n{end}"

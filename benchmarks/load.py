@@ -27,7 +27,8 @@ from pathlib import Path
 from load_cases import SWEEP_MB, WORK, Case, chosen
 from load_report import HEAD, line, markdown, plot
 from load_watch import MOST_BYTES, ROTATE_MB, Result, Watch
-from measure import machine, rate
+from machine import machine
+from measure import rate
 
 SHM = Path("/dev/shm")
 SPARE_BYTES = 1 << 30

@@ -108,8 +108,7 @@ class Cursor:
         try:
             if frame.kind == KIND_ROWS:
                 return pa.ipc.read_record_batch(pa.py_buffer(frame), schema)
-            stream = pa.ipc.open_stream(pa.BufferReader(self._schema_message + bytes(frame)))
-            batch = stream.read_next_batch().slice(frame.skip, frame.rows)
+            batch = self._whole_batch(frame, schema).slice(frame.skip, frame.rows)
             # Offsets and dictionary indices come from another process: out of bounds, they would end this one.
             batch.validate(full=True)
         except (pa.ArrowException, StopIteration, KeyError, EOFError) as error:
@@ -123,6 +122,15 @@ class Cursor:
             raise FrameCorruptError(" ".join(message.split())) from error
         else:
             return batch
+
+    def _whole_batch(self, frame: Frame, schema: pa.Schema | None) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        message = pa.ipc.read_message(pa.py_buffer(frame))
+        if message.type == "record batch":  # in place, without another copy
+            return pa.ipc.read_record_batch(message, schema)
+        # Dictionaries come first, and only a stream puts them and the batch together.
+        return pa.ipc.open_stream(pa.BufferReader(self._schema_message + bytes(frame))).read_next_batch()
 
     @property
     def schema(self) -> pa.Schema | None:

@@ -57,3 +57,17 @@ def test_index_is_the_first_free_or_the_last_there(tmp_path: Path) -> None:
 def test_value_that_leads_elsewhere_is_refused(tmp_path: Path, stream: str) -> None:
     with pytest.raises(RecordingError, match="no part of a name"):
         output_path(tmp_path / "{stream}", stream=stream)
+
+
+@pytest.mark.parametrize(
+    ("template", "what"),
+    [
+        ("", "the path is empty"),
+        ("x_{", r"x_\{: .*doubled"),
+        ("{index:zz}.h5", r"\{index:zz\}\.h5: \{index:zz\}: "),
+        ("{name}.h5", r"\{name\}\.h5: \{name\} has no value here"),
+    ],
+)
+def test_template_that_is_none_is_shown_with_what_is_wrong(template: str, what: str) -> None:
+    with pytest.raises(RecordingError, match=what):
+        output_path(template)

@@ -130,6 +130,8 @@ def _plain_value(name: str, value: Any) -> Any:
         return array.astype(np.uint8)
     if array.dtype.kind == "U":
         return np.empty(array.shape)
+    if isinstance(value, int) and array.dtype.kind == "O":
+        raise UnsupportedTypeError(f"metadata {name!r}: {value} has more than 64 bits; give it as text")
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > _MAX_NUMBER_BYTES:
         raise UnsupportedTypeError(
             f"metadata {name!r}: {type(value).__name__} cannot be stored; use text, numbers, bools, times, None, "

@@ -43,9 +43,9 @@ def fill(template: str, *, start: datetime | None = None, stream: str | None = N
         if field == "index":
             done.append(f"{{index:{spec}}}" if spec else "{index}")
         elif field in values:
-            done.append(escaped(_plain(template, field, format(values[field], spec))))
+            done.append(escaped(_plain(template, field, _formatted(template, field, values[field], spec))))
         else:
-            raise ValueError(f"{template}: {{{field}}} has no value here, there is no single {field} to name it after")
+            raise ValueError(f"{template}: {{{field}}} has no value here: there is no {field}, or more than one")
     filled = "".join(done)
     if not os.path.basename(filled) or "\0" in filled:
         raise ValueError(f"{template!r} does not name a file")
@@ -70,7 +70,7 @@ def at(filled: str, index: int) -> str:
     for literal, field, spec, _ in _parsed(filled):
         parts.append(literal)
         if field is not None:
-            parts.append(_plain(filled, field, format(index, spec)))
+            parts.append(_plain(filled, field, _formatted(filled, field, index, spec)))
     return "".join(parts)
 
 
@@ -122,10 +122,21 @@ def _numbered_parts(path: str) -> Iterator[str]:
 
 
 def _parsed(template: str) -> Iterator[tuple[str, str | None, str, str | None]]:
-    for literal, field, spec, conversion in Formatter().parse(template):
+    try:
+        fields = list(Formatter().parse(template))
+    except ValueError as error:  # of the braces, without the text they stand in
+        raise ValueError(f"{template}: {error}; a brace that is part of the name is doubled") from error
+    for literal, field, spec, conversion in fields:
         if spec and ("{" in spec or "}" in spec):
             raise ValueError(f"{template}: a format must not hold another field")
         yield literal, field, spec or "", conversion
+
+
+def _formatted(template: str, field: str, value: object, spec: str) -> str:
+    try:
+        return format(value, spec)
+    except ValueError as error:
+        raise ValueError(f"{template}: {{{field}:{spec}}}: {error}") from error
 
 
 def _plain(template: str, field: str, value: str) -> str:

@@ -32,6 +32,8 @@ def output_path(
     RecordingError
         If the template has another field, a value would lead elsewhere, or it does not end in a file's name.
     """
+    if not os.fspath(template):
+        raise RecordingError("the path is empty; name the file to record into, like run.h5")
     try:
         filled = fill(os.path.abspath(os.fspath(template)) + _lost_slash(template), start=start, stream=stream)
     except (ValueError, IndexError, KeyError) as error:

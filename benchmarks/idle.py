@@ -117,9 +117,10 @@ def run(table: Table) -> None:
     ring_mb = sum(one.ring_mb for one in after.values())
     cpu, memory_mb = sum(shares.values()), sum(one.memory_mb for one in after.values())
     source = sum(share for pid, share in shares.items() if "source" in after[pid].name)
+    note = f"{source:.2%} of it the source; a Python loop that only sleeps 100 times a second costs {bare:.2%}"
     table.add(
         Row("a daemon's processor time, a stream at 100 Hz", f"{cpu:.2%}", "limit, of one core", "1 %", cpu / 0.01,
-            "≤ 1", cpu <= 0.01, note=f"{source:.2%} of it the source; a Python loop that only sleeps 100 times a second costs {bare:.2%}")
+            "≤ 1", cpu <= 0.01, note=note)
     )  # fmt: skip
     table.add(
         Row("its memory, all processes", f"{memory_mb:.0f} MB", "limit", "150 MB", memory_mb / 150, "≤ 1",

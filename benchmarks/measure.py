@@ -141,12 +141,22 @@ class Table:
         """Everything for machines."""
         Path(path).write_text(json.dumps(asdict(self), indent=1))
 
+    def place(self, page: Path) -> None:
+        """Put the Markdown into a page, between its two marks."""
+        before, begin, rest = page.read_text().partition("<!-- benchmarks -->\n")
+        _, end, after = rest.partition("<!-- end of benchmarks -->")
+        if not (begin and end):
+            raise ValueError(f"{page} lacks the marks between which the table goes")
+        page.write_text(before + begin + self.markdown() + end + after)
+
     def write(self) -> None:
-        """``--json FILE`` and ``--markdown FILE``."""
+        """``--json FILE``, ``--markdown FILE``, and ``--page FILE`` for the Markdown within a page of the docs."""
         if path := argument("--json", ""):
             self.write_json(path)
         if path := argument("--markdown", ""):
             Path(path).write_text(self.markdown())
+        if path := argument("--page", ""):
+            self.place(Path(path))
 
 
 def described(versions: Mapping[str, str]) -> str:

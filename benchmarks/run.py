@@ -1,6 +1,6 @@
 """Every benchmark, one after the other, and one table of them all.
 
-python benchmarks/run.py [--only ring,hdf5] [--quick] [--json FILE] [--markdown FILE]
+python benchmarks/run.py [--only ring,hdf5] [--quick] [--json FILE] [--markdown FILE] [--page FILE]
 
 Each part runs in a process of its own. One that fails is left out with its reason, what it measured before that stays,
 and the exit code is 1. A goal that is not met changes nothing in the exit code: nothing here asserts a time.

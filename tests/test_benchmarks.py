@@ -29,11 +29,14 @@ def own_benchmarks(tmp_path: Path) -> Path:
 
 def test_one_table_of_several_parts(tmp_path: Path) -> None:
     """Rows of each part, the goals first, and each goal that no row decides about named as left out."""
-    json_path, markdown_path = tmp_path / "table.json", tmp_path / "table.md"
+    json_path, markdown_path, page = tmp_path / "table.json", tmp_path / "table.md", tmp_path / "page.md"
+    page.write_text("before\n<!-- benchmarks -->\nold\n<!-- end of benchmarks -->\nbehind\n")
     said = run(BENCHMARKS / "run.py", "--quick", "--only", "journal,sustained", "--json", str(json_path), "--markdown",
-               str(markdown_path))  # fmt: skip
+               str(markdown_path), "--page", str(page))  # fmt: skip
     told = json.loads(json_path.read_text())
     assert {row["part"] for row in told["rows"]} == {"The journal", "Sustained"}
+    table = markdown_path.read_text()
+    assert page.read_text() == f"before\n<!-- benchmarks -->\n{table}<!-- end of benchmarks -->\nbehind\n"
     assert {"date", "processor", "kernel", "file system", "Python", "numpy", "pyarrow", "h5py", "HDF5"} <= set(
         told["machine"]
     )

@@ -2,6 +2,7 @@
 
 use crate::errors::{closed, read_error};
 use crate::ring::{Shared, schema_message};
+use crate::spare;
 use mulletdaq_ring::cursor::{Cause, Cursor as RingCursor, Delivery};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -39,9 +40,14 @@ impl Cursor {
 
     fn poll(&self, py: Python<'_>, max_rows: u64) -> PyResult<Option<Frame>> {
         let read = || {
-            let mut words = Vec::new();
+            let mut words = spare::take();
             let result = self.with(|cursor| cursor.read(max_rows, &mut words));
-            (result, words)
+            let read = matches!(result, Ok(Ok(Some(_))));
+            if read {
+                return (result, spare::fitted(words));
+            }
+            spare::give(words);
+            (result, Vec::new())
         };
         let (result, words) = py.detach(read);
         let delivery = result?.map_err(|reason| read_error(&self.shared.path, reason))?;
@@ -124,6 +130,12 @@ impl Cursor {
 pub struct Frame {
     delivery: Delivery,
     words: Vec<u64>,
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        spare::give(std::mem::take(&mut self.words));
+    }
 }
 
 #[pymethods]

@@ -12,6 +12,7 @@ mod kind;
 mod producer;
 mod ring;
 mod sink;
+mod spare;
 mod view;
 
 use pyo3::prelude::*;

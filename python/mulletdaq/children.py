@@ -1,4 +1,4 @@
-"""Child processes of ours: how one is started, what it does first, and how it ended."""
+"""Child processes of ours: how one is started, what it does first, and how it ended; and whether any process lives."""
 
 from __future__ import annotations
 
@@ -75,12 +75,27 @@ def take_output() -> int:
     return output_fd
 
 
+# ---- of any process
+
+
+def process_lives(pid: int) -> bool:
+    """Whether there is a process of this id here, whoever's it is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 __all__ = [
     "how_it_ended",
     "interrupts_blocked",
     "leave_the_terminal_to_the_owner",
     "module_command",
     "module_environment",
+    "process_lives",
     "start_module",
     "take_output",
 ]

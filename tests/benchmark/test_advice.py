@@ -63,8 +63,8 @@ def test_slow_commits_come_less_often() -> None:
 
 
 def test_many_channels_get_datasets_that_grow() -> None:
-    assert advise(Wanted(100.0, channels=10), FAST).layout == "batches"
-    assert advise(Wanted(100.0, channels=11), FAST).layout == "continuous"
+    assert advise(Wanted(100.0, channels=9), FAST).layout == "batches"
+    assert advise(Wanted(100.0, channels=10), FAST).layout == "continuous"
     assert advise(Wanted(100.0, channels=11), replace(FAST, commit_s=0.3)).layout == "batches"
 
 

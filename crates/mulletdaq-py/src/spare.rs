@@ -3,12 +3,13 @@
 //! What the allocator gets back of such sizes goes to the system, and comes again page by page: a fault for each 4 KiB,
 //! which together take several times as long as the copy itself.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 const LEAST_WORDS: usize = (64 << 10) / 8;
 /// What is kept at most in one process.
 const MOST_WORDS: usize = (32 << 20) / 8;
 
+// Nobody waits for it: who finds it locked, perhaps for ever by a thread that a fork left behind, goes without.
 static SPARE: Mutex<Spare> = Mutex::new(Spare { buffers: Vec::new(), words: 0 });
 
 struct Spare {
@@ -16,13 +17,9 @@ struct Spare {
     words: usize,
 }
 
-fn spare() -> MutexGuard<'static, Spare> {
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// An empty buffer, with room if there is one that has.
 pub fn take() -> Vec<u64> {
-    let mut spare = spare();
+    let Ok(mut spare) = SPARE.try_lock() else { return Vec::new() };
     let buffer = spare.buffers.pop().unwrap_or_default();
     spare.words -= buffer.capacity();
     buffer
@@ -44,7 +41,7 @@ pub fn give(mut words: Vec<u64>) {
         return;
     }
     words.clear();
-    let mut spare = spare();
+    let Ok(mut spare) = SPARE.try_lock() else { return };
     if spare.words + words.capacity() <= MOST_WORDS {
         spare.words += words.capacity();
         spare.buffers.push(words);

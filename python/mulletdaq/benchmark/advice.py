@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from mulletdaq.hdf5.many_objects import many_objects
+
 MEGABYTE = 1_048_576
 STALL_S = 10.0
 """How long a disk may do nothing, without a row lost: what drives that spin up, and busy systems, take."""
@@ -17,8 +19,6 @@ _SAFE = 0.9
 _EASY = 0.5
 _COMMIT_SHARE = 0.1
 _MEMORY_SHARE = 0.25
-_DAY_S = 86_400.0
-_MOST_OBJECTS_A_DAY = 1e6
 
 Verdict = Literal["easily", "barely", "uncompressed", "no"]
 
@@ -123,7 +123,7 @@ def advise(wanted: Wanted, measured: Measured) -> Advice:
         verdict=_verdict(share, compression),
         share=share,
         compression=compression,
-        layout="continuous" if _objects_a_day(wanted, interval_s) > _MOST_OBJECTS_A_DAY else "batches",
+        layout="continuous" if many_objects(interval_s, [wanted.channels + 1]) else "batches",
         interval_s=interval_s,
         ring_mb=ring_mb,
         bridged_s=bridged_s,
@@ -162,10 +162,6 @@ def _ring_mb(wanted: Wanted, waiting_s: float, memory_bytes: int) -> int:
     needed = nice(wanted.bytes_per_s * (waiting_s + STALL_S) / MEGABYTE)
     most = max(1.0, memory_bytes * _MEMORY_SHARE // MEGABYTE)
     return int(min(max(needed, DEFAULT_RING_MB), most))
-
-
-def _objects_a_day(wanted: Wanted, interval_s: float) -> float:
-    return _DAY_S / interval_s * (wanted.channels + 1)
 
 
 __all__ = ["STALL_S", "Advice", "Measured", "Wanted", "advise", "bridged", "nice"]

@@ -6,6 +6,7 @@ import os
 import re
 from contextlib import suppress
 
+from mulletdaq.children import process_lives
 from mulletdaq.errors import RingError
 from mulletdaq.ring import RingBuffer, list_rings
 
@@ -22,19 +23,9 @@ def remove_rings_of_the_killed() -> None:
     for info in list_rings():
         found = _NAME.fullmatch(info.name)
         # The lock tells of processes in other containers too, the id of one that has only just made its ring.
-        if found and info.orphan and not _lives(int(found[1])):
+        if found and info.orphan and not process_lives(int(found[1])):
             with suppress(RingError), RingBuffer.open(info.path) as ring:
                 ring.unlink()
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 __all__ = ["remove_rings_of_the_killed", "ring_name"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from mulletdaq.benchmark.course import Course
 from mulletdaq.benchmark.leftovers import ring_name
-from mulletdaq.benchmark.place import free_bytes
 from mulletdaq.errors import FileWriteError, MulletError, WriterError
 from mulletdaq.extras import needs_extra
 from mulletdaq.hdf5 import HDF5Writer
@@ -169,7 +169,7 @@ class Load:
 
     def most_hz(self, seconds: float) -> float:
         """The rate at which so many seconds fill the room that may be used."""
-        room = max(0.0, free_bytes(self._folder) - self._reserve_bytes)
+        room = max(0.0, shutil.disk_usage(self._folder).free - self._reserve_bytes)
         return room / (seconds * self.row_bytes * ROW_ROOM)
 
     def first_guess_hz(self) -> float:

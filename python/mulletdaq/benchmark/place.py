@@ -59,12 +59,6 @@ def is_in_memory(filesystem: str) -> bool:
     return filesystem in _IN_MEMORY
 
 
-def free_bytes(folder: str | os.PathLike[str]) -> int:
-    """What a user may still write there."""
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize
-
-
 def check_room(folder: str | os.PathLike[str], reserve_mb: float = RESERVE_MB) -> None:
     """Check that a benchmark can be made here without using the disk's last room.
 
@@ -75,7 +69,7 @@ def check_room(folder: str | os.PathLike[str], reserve_mb: float = RESERVE_MB) -
     """
     if not os.path.isdir(folder):
         raise FileWriteError(f"{folder} is not a folder; name the one that recordings go to")
-    free_mb = free_bytes(folder) / (1 << 20)
+    free_mb = shutil.disk_usage(folder).free / (1 << 20)
     if free_mb < reserve_mb + NEEDED_MB:
         raise FileWriteError(
             f"only {free_mb:.0f} MB are free in {folder}; a benchmark writes up to {NEEDED_MB:.0f} MB or more, "
@@ -108,7 +102,6 @@ __all__ = [
     "check_room",
     "filesystem_in",
     "filesystem_of",
-    "free_bytes",
     "is_in_memory",
     "is_network",
     "scratch",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mulletdaq.children import process_lives
 from mulletdaq.errors import FileWriteError, OutputExistsError
 
 _SUFFIX = ".part"
@@ -99,13 +100,7 @@ def _sweep(path: Path) -> None:
 
 
 def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return process != os.getpid()  # nothing of our own is under way yet
+    return process != os.getpid() and process_lives(process)  # nothing of our own is under way yet
 
 
 def _discard(unfinished: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mulletdaq.pacing import MAX_RATE_HZ, MIN_RATE_HZ, Pacer, Tick, check_rate, tick_count
+from mulletdaq.pacing import MAX_RATE_HZ, MIN_RATE_HZ, Pacer, check_rate, tick_count
 
 
 class ManualClock:
@@ -22,7 +22,8 @@ class ManualClock:
     def now_ns(self) -> int:
         return self.time_ns
 
-    def sleep_ns(self, duration_ns: int) -> None:
+    def sleep_s(self, duration_s: float) -> None:
+        duration_ns = round(duration_s * 1e9)
         assert duration_ns > 0
         self.longest_sleep_ns = max(self.longest_sleep_ns, duration_ns)
         self.time_ns += duration_ns + self.overshoot_ns
@@ -43,17 +44,16 @@ class Flag:
 def test_lateness_does_not_add_up(rate_hz: float) -> None:
     clock = ManualClock(overshoot_ns=4_000)
     start_ns = clock.now_ns()
-    for tick in Pacer(rate_hz, clock=clock).ticks(10_000):
-        assert clock.now_ns() - start_ns == tick.due_ns + tick.late_ns
-        assert tick.due_ns == round(tick.index * 1e9 / rate_hz)
-        assert tick.late_ns <= 4_000
+    for index in Pacer(rate_hz, clock=clock).ticks(10_000):
+        late_ns = clock.now_ns() - start_ns - index * 1e9 / rate_hz
+        assert -1 <= late_ns <= 4_001
         clock.work(3_000)
-    assert tick.index == 9_999
+    assert index == 9_999
 
 
 def test_the_first_tick_is_due_at_once() -> None:
     clock = ManualClock()
-    assert next(Pacer(0.001, clock=clock).ticks()) == Tick(0, 0, 0)
+    assert next(Pacer(0.001, clock=clock).ticks()) == 0
     assert clock.longest_sleep_ns == 0
 
 
@@ -61,9 +61,9 @@ def test_late_ticks_are_skipped_and_counted() -> None:
     clock = ManualClock()
     pacer = Pacer(100, clock=clock)
     seen = []
-    for tick in pacer.ticks(10):
-        seen.append(tick.index)
-        if tick.index == 2:
+    for index in pacer.ticks(10):
+        seen.append(index)
+        if index == 2:
             clock.work(35_000_000)  # until 55 ms: ticks 3 and 4 (30, 40 ms) are over, tick 5 is running
     assert seen == [0, 1, 2, 5, 6, 7, 8, 9]
     assert pacer.missed == 2
@@ -73,8 +73,8 @@ def test_a_turn_that_outlasts_the_schedule_ends_it() -> None:
     clock = ManualClock()
     pacer = Pacer(100, clock=clock)
     seen = []
-    for tick in pacer.ticks(10):
-        seen.append(tick.index)
+    for index in pacer.ticks(10):
+        seen.append(index)
         clock.work(5_000_000_000)
     assert seen == [0]
     assert pacer.missed == 9
@@ -84,9 +84,9 @@ def test_catching_up_runs_every_tick() -> None:
     clock = ManualClock()
     pacer = Pacer(100, when_late="catch_up", clock=clock)
     seen = []
-    for tick in pacer.ticks(10):
-        seen.append((tick.index, clock.now_ns() - 1_000_000_007))
-        if tick.index == 2:
+    for index in pacer.ticks(10):
+        seen.append((index, clock.now_ns() - 1_000_000_007))
+        if index == 2:
             clock.work(35_000_000)
     assert [index for index, _ in seen] == list(range(10))
     assert [moment for _, moment in seen[3:7]] == [55_000_000, 55_000_000, 55_000_000, 60_000_000]
@@ -101,28 +101,30 @@ def test_catching_up_runs_every_tick() -> None:
 )
 def test_every_tick_is_run_or_counted(rate_hz: float, turns: list[int], overshoot_ns: int, count: int) -> None:
     clock = ManualClock(overshoot_ns)
+    start_ns = clock.now_ns()
     pacer = Pacer(rate_hz, clock=clock)
     seen = []
     work = itertools.cycle(turns)
-    for tick in pacer.ticks(count):
-        assert tick.late_ns >= 0
-        seen.append(tick.index)
+    for index in pacer.ticks(count):
+        assert clock.now_ns() - start_ns >= index * 1e9 / rate_hz - 1
+        seen.append(index)
         clock.work(next(work))
     assert seen == sorted(set(seen))
     assert len(seen) + pacer.missed == count
 
 
 def test_stop_ends_a_long_wait_soon() -> None:
-    clock, flag = ManualClock(), Flag()
+    flag = Flag()
+
+    class StoppedInSleep(ManualClock):
+        def sleep_s(self, duration_s: float) -> None:
+            super().sleep_s(duration_s)
+            flag.stopped = True
+
+    clock = StoppedInSleep()
     ticks = Pacer(MIN_RATE_HZ, stop=flag, clock=clock).ticks()
     next(ticks)
     before_ns = clock.now_ns()
-
-    def stop_while_sleeping(duration_ns: int) -> None:
-        clock.work(duration_ns)
-        flag.stopped = True
-
-    clock.sleep_ns = stop_while_sleeping  # type: ignore[method-assign]
     assert list(ticks) == []
     assert clock.now_ns() - before_ns <= 50_000_000
 

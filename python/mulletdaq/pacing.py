@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 WhenLate = Literal["skip", "catch_up"]
@@ -16,7 +15,7 @@ MAX_RATE_HZ = 100_000.0
 MAX_DURATION_S = 10 * 366 * 86_400.0
 
 # Waits are cut into pieces this long, so that a stop is noticed soon even at one tick an hour.
-_LONGEST_SLEEP_NS = 50_000_000
+_LONGEST_SLEEP_S = 0.05
 
 
 class StopFlag(Protocol):
@@ -29,42 +28,20 @@ class StopFlag(Protocol):
 class Clock(Protocol):
     """A clock that only goes forwards."""
 
-    def now_ns(self) -> int:
-        """Nanoseconds since some fixed moment."""
+    @property
+    def now_ns(self) -> Callable[[], int]:
+        """Tells the nanoseconds since some fixed moment."""
 
-    def sleep_ns(self, duration_ns: int) -> None:
-        """Let this long pass, or somewhat longer."""
+    @property
+    def sleep_s(self) -> Callable[[float], None]:
+        """Lets so many seconds pass, or somewhat more."""
 
 
 class MonotonicClock:
-    """The system's monotonic clock, which nobody can set."""
+    """The system's monotonic clock, which nobody can set; its sleeps end some 60 µs late."""
 
-    def now_ns(self) -> int:
-        """Nanoseconds since some fixed moment."""
-        return time.monotonic_ns()
-
-    def sleep_ns(self, duration_ns: int) -> None:
-        """Sleep this long; the system may wake us some 60 µs late."""
-        time.sleep(duration_ns / NS_PER_S)
-
-
-@dataclass(frozen=True)
-class Tick:
-    """One turn of a paced loop.
-
-    Parameters
-    ----------
-    index
-        Place on the schedule, from 0; gaps are missed ticks.
-    due_ns
-        When it was due, in nanoseconds since the first tick.
-    late_ns
-        How much later it began.
-    """
-
-    index: int
-    due_ns: int
-    late_ns: int
+    now_ns = staticmethod(time.monotonic_ns)
+    sleep_s = staticmethod(time.sleep)
 
 
 def check_rate(rate_hz: float) -> float:
@@ -138,38 +115,39 @@ class Pacer:
         self.missed = 0
         """Ticks left out so far because their time was over."""
 
-    def ticks(self, count: int | None = None) -> Iterator[Tick]:
-        """Yield each tick when it is due; the first at once.
+    def ticks(self, count: int | None = None) -> Iterator[int]:
+        """Yield the index of each tick when it is due: from 0, the first at once; gaps are missed ticks.
 
         Parameters
         ----------
         count
             Length of the schedule, missed ticks included; None for no end.
         """
-        # Between two sleeps all code runs from a cold cache, where what is called costs several times as much as in a
-        # loop that spins: up to some 10 µs for each further function. So there are few.
-        clock, now_ns = self._clock, self._clock.now_ns
+        # Between two sleeps all code runs from a cold cache, where each further function of Python's costs some 10 µs,
+        # several times as much as in a loop that spins. So here are none.
+        now_ns, sleep_s = self._clock.now_ns, self._clock.sleep_s
         is_set = None if self._stop is None else self._stop.is_set
-        start_ns = now_ns()
-        index, due_ns = 0, 0
+        period_ns = NS_PER_S / self.rate_hz
+        start_ns = due_ns = now_ns()
+        index = 0
         while count is None or index < count:
-            elapsed_ns = now_ns() - start_ns
-            if elapsed_ns < due_ns:
-                left_ns = due_ns - elapsed_ns
-                clock.sleep_ns(left_ns if left_ns < _LONGEST_SLEEP_NS else _LONGEST_SLEEP_NS)
-                elapsed_ns = now_ns() - start_ns
+            moment_ns = now_ns()
+            if moment_ns < due_ns:
+                left_s = (due_ns - moment_ns) / NS_PER_S
+                sleep_s(left_s if left_s < _LONGEST_SLEEP_S else _LONGEST_SLEEP_S)
+                moment_ns = now_ns()
             if is_set is not None and is_set():
                 return
-            if elapsed_ns < due_ns:
+            if moment_ns < due_ns:
                 continue
-            next_ns = round((index + 1) * NS_PER_S / self.rate_hz)
-            if self._skips and elapsed_ns >= next_ns:
-                latest = max(index + 1, int(elapsed_ns * self.rate_hz / NS_PER_S))
+            next_ns = start_ns + round((index + 1) * period_ns)
+            if self._skips and next_ns <= moment_ns:
+                latest = max(index + 1, int((moment_ns - start_ns) / period_ns))
                 latest = latest if count is None else min(latest, count)
                 self.missed += latest - index
-                index, due_ns = latest, round(latest * NS_PER_S / self.rate_hz)
+                index, due_ns = latest, start_ns + round(latest * period_ns)
                 continue
-            yield Tick(index, due_ns, elapsed_ns - due_ns)
+            yield index
             index, due_ns = index + 1, next_ns
 
 
@@ -181,7 +159,6 @@ __all__ = [
     "MonotonicClock",
     "Pacer",
     "StopFlag",
-    "Tick",
     "WhenLate",
     "check_rate",
     "tick_count",

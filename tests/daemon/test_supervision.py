@@ -82,6 +82,7 @@ def test_sigterm_to_the_whole_group_loses_nothing(start: Start, tmp_path: Path) 
 def test_a_source_that_is_killed_is_replaced(start: Start, tmp_path: Path) -> None:
     daemon = start(stream=SIMULATED)
     pids = Pids()
+    eventually(lambda: pids.rows > 0, "it measures")
     for _ in range(2):
         source = eventually(lambda: pids.producer, "there is a source")
         os.kill(source, signal.SIGKILL)
@@ -136,8 +137,8 @@ def test_a_writer_that_hangs_before_it_is_ready_is_told_of_and_replaced(start: S
 def test_a_source_that_stands_still_is_told_of_and_replaced(start: Start) -> None:
     daemon = start(daemon="stall_timeout_s = 4", stream=SIMULATED)
     pids = Pids()
+    eventually(lambda: pids.rows > 0, "it measures")
     source = eventually(lambda: pids.producer, "there is a source")
-    eventually(lambda: pids.rows, "it measures")
     os.kill(source, signal.SIGSTOP)
     daemon.wait_for("child_stalled", state="on")
     daemon.wait_for("child_died")
@@ -241,6 +242,32 @@ def test_a_ring_with_other_columns_is_not_touched(start: Start, tmp_path: Path) 
     hardware = Hardware(tmp_path, 100, 1000)
     assert hardware.wait() == 0
     finish(finish_again, tmp_path / "data.h5", 100)
+
+
+def test_a_source_with_other_columns_than_the_ring_writes_nothing(start: Start, tmp_path: Path) -> None:
+    daemon = start(stream="channels = { value = '' }")
+    daemon.kill()
+    other = start(stream=SIMULATED)
+    died = other.wait_for("child_died")
+    assert "SchemaMismatchError" in died["message"]
+    assert "timestamp, value" in died["message"]
+    other.kill()
+    finish_again = start(stream="channels = { value = '' }")
+    assert Hardware(tmp_path, 100, 1000).wait() == 0
+    finish(finish_again, tmp_path / "data.h5", 100)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_what_runs_for_months_has_no_large_package(start: Start) -> None:
+    """Of the daemon and its source; the writer needs them."""
+    daemon = start(stream=SIMULATED)
+    pids = Pids()
+    eventually(lambda: pids.rows > 0, "the source measures")
+    for pid in (daemon.process.pid, pids.producer):
+        mapped = Path(f"/proc/{pid}/maps").read_text()
+        assert "_core.abi3.so" in mapped
+        assert not [name for name in ("libarrow", "numpy", "libhdf5") if name in mapped]
+    pids.close()
 
 
 def test_rings_are_readable_by_the_group_only_when_that_is_wanted(start: Start) -> None:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 import mulletdaq as mullet
 from mulletdaq.errors import FileFormatError, OutputExistsError
 from mulletdaq.export.converting import convert
-from mulletdaq.hdf5.attributes import get_text, read_metadata
+from mulletdaq.hdf5.attributes import get_text
 from mulletdaq.hdf5.catalog import runs_of, stream_rows
+from mulletdaq.hdf5.metadata import read_metadata
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
 from tests.hdf5.arrays import build

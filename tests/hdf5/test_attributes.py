@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mulletdaq.errors import UnsupportedTypeError
-from mulletdaq.hdf5.attributes import get_text, plain_metadata, read_metadata, set_attribute, write_metadata
+from mulletdaq.hdf5.attributes import get_text, set_attribute
+from mulletdaq.hdf5.metadata import plain_metadata, read_metadata, write_metadata
 
 
 def test_text_is_stored_fixed_length_ascii_or_utf8(tmp_path: Path) -> None:

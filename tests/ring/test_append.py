@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mulletdaq.errors import ProducerLockedError, RingContentError
 from mulletdaq.ring import Producer, RingBuffer
 from mulletdaq.schema import Channel
 from tests.ring.conftest import MakeRing
@@ -246,3 +247,24 @@ def test_minutes_at_100_hz_in_one_open_frame(make_ring: MakeRing) -> None:
         assert cursor.read() is None
     assert ring.write_head == head, "all of it in the frame that the first row opened"
     assert cursor.lost_rows == 0
+
+
+def test_the_columns_that_are_there(make_ring: MakeRing) -> None:
+    """Without a schema a producer goes on with the ring's, and there must be one."""
+    ring = make_ring()
+    with pytest.raises(RingContentError, match="no columns"):
+        ring.producer()
+    assert not ring.producer_alive
+    ring.producer(VOLTAGE).close()
+    with RingBuffer.open(ring.path) as other:
+        producer = other.producer()
+        producer.append(1.0)
+        producer.append_block([2.0, 3.0])
+        assert producer.schema == ring.schema
+        with pytest.raises(ProducerLockedError):
+            other.producer()
+    assert ring.latest(9)["voltage"].tolist() == [1.0, 2.0, 3.0]
+    opaque = make_ring()
+    opaque.write(b"x")
+    with pytest.raises(RingContentError, match="no columns"):
+        opaque.producer()

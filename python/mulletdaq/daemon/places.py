@@ -64,7 +64,7 @@ class DaemonPlace:
     def __init__(self) -> None:
         self.folder: Path = ring_directory()
         self._state = self.folder / "daemon.json"
-        self._saved = b""
+        self._remembered: Memory | None = None
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._lock = os.open(self.folder / "daemon.lock", flags, 0o600)
         try:
@@ -89,17 +89,16 @@ class DaemonPlace:
 
     def remember(self, memory: Memory) -> None:
         """Keep this for a successor, should this process be killed."""
-        content = json.dumps(asdict(memory)).encode()
-        if content == self._saved:
+        if memory == self._remembered:
             return
         new = self._state.with_suffix(".new")
         with suppress(FileNotFoundError):
             new.unlink()
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with open(file, "wb") as opened:
-            opened.write(content)
+            opened.write(json.dumps(asdict(memory)).encode())
         new.replace(self._state)
-        self._saved = content
+        self._remembered = memory
 
     def leave(self, memory: Memory | None) -> None:
         """Let the next one in, with this to recall, or nothing."""

@@ -1,26 +1,72 @@
-"""Gives new rings their columns: ``python -m mulletdaq.daemon.prepare_process``, run once by the daemon as it starts.
+"""Gives new rings their columns: ``python -m mulletdaq.daemon.prepare_process``.
 
-A process of its own, because pyarrow is large, and the daemon itself has no need of it.
+A process of its own and soon over, because pyarrow is large, and neither the daemon nor its sources have another need
+of it.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from mulletdaq.errors import MulletError, ProducerLockedError, SchemaMismatchError
+from mulletdaq.children import module_command, module_environment
+from mulletdaq.errors import DaemonError, MulletError, ProducerLockedError, SchemaMismatchError
 from mulletdaq.ring import RingBuffer
 from mulletdaq.schema import Channel, arrow_schema
 
+_TIMEOUT_S = 60.0
 
-def prepare(path: str, channels: list[dict[str, Any]]) -> str:
+# ---- the side of whoever needs it
+
+
+def prepare_rings(wanted: Iterable[tuple[str, Sequence[Channel]]]) -> list[str | None]:
+    """Have a process give rings, by path, their columns.
+
+    Returns
+    -------
+    list of str or None
+        See :func:`prepare`.
+
+    Raises
+    ------
+    DaemonError
+        If it does not work.
+    """
+    lines = [json.dumps([path, [asdict(channel) for channel in channels]]) for path, channels in wanted]
+    try:
+        done = subprocess.run(
+            module_command(__name__),
+            input="\n".join(lines) + "\n",
+            capture_output=True,
+            text=True,
+            env=module_environment(),
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise DaemonError(f"the rings could not be given their columns within {_TIMEOUT_S:g} s") from None
+    answers = done.stdout.splitlines()
+    if done.returncode or len(answers) != len(lines):
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise DaemonError(f"the rings could not be given their columns: {last}")
+    return [json.loads(answer) for answer in answers]
+
+
+# ---- its own side
+
+
+def prepare(path: str, channels: list[dict[str, Any]]) -> str | None:
     """Fix a ring's columns, if it has none yet.
 
     Returns
     -------
-    str
-        Empty if it has these columns now; else what keeps it from that.
+    str or None
+        Empty if it has these columns now; else what keeps it from that. None where another producer is about to say
+        which it has.
     """
     schema = arrow_schema([Channel(**{**one, "shape": tuple(one["shape"])}) for one in channels])
     try:
@@ -31,7 +77,7 @@ def prepare(path: str, channels: list[dict[str, Any]]) -> str:
             elif not there.equals(schema):
                 raise SchemaMismatchError(f"it has the columns {', '.join(there.names)}, of other types or units")
     except ProducerLockedError:
-        return ""  # whoever produces is told when its columns differ, and so are we, at the next start
+        return None
     except MulletError as error:
         return str(error)
     return ""

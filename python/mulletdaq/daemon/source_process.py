@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mulletdaq.children import leave_the_terminal_to_the_owner
-from mulletdaq.errors import MulletError, RingReplacedError
+from mulletdaq.errors import MulletError, ProducerLockedError, RingReplacedError, SchemaMismatchError
 from mulletdaq.ring.options import OnFull
 
 _PATIENCE_S = 5.0
@@ -72,10 +72,11 @@ def run(options: SourceOptions, stop: threading.Event, tell_ready: Callable[[], 
     ------
     SourceError
         If the source fails.
-    RingError, SchemaError
+    RingError
         If the ring is not the one meant, has another producer, or other columns.
     """
     from mulletdaq.acquisition import opened, pump
+    from mulletdaq.daemon.prepare_process import prepare_rings
     from mulletdaq.ring import RingBuffer
     from mulletdaq.sources.registry import make_source
 
@@ -83,7 +84,12 @@ def run(options: SourceOptions, stop: threading.Event, tell_ready: Callable[[], 
     with RingBuffer.open(options.ring_path) as ring:
         if ring.stream_id != options.stream_id:
             raise RingReplacedError(f"{options.ring_path} is another ring than the daemon's; restart the daemon")
-        with ring.producer(source.channels, on_full=options.on_full) as producer, opened(source):
+        [problem] = prepare_rings([(options.ring_path, source.channels)])
+        if problem is None:
+            raise ProducerLockedError(f"ring {options.ring_path}: another process produces; stop it first")
+        if problem:
+            raise SchemaMismatchError(f"ring {options.ring_path}: {problem}")
+        with ring.producer(on_full=options.on_full) as producer, opened(source):
             tell_ready()
             pump(source, producer.append, rate_hz=options.rate_hz, stop=stop)
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
-import subprocess
 import time
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from mulletdaq.children import module_command, module_environment
 from mulletdaq.config import StreamConfig
 from mulletdaq.daemon.log import Log
+from mulletdaq.daemon.prepare_process import prepare_rings
 from mulletdaq.errors import DaemonError, RingError, RingExistsError, RingNotFoundError
 from mulletdaq.flight.messages import StreamAddress, StreamStatus
 from mulletdaq.ring import RingBuffer, create_ring, ring_path
 
-_PREPARE_TIMEOUT_S = 60.0
 _RATE_OVER_S = 5.0
 _PERIODS = 3
 _LEAST_SILENCE_S = 5.0
@@ -175,25 +171,9 @@ def prepare_schemas(streams: Iterable[DaemonStream]) -> None:
     wanted = [stream for stream in streams if stream.config.channels]
     if not wanted:
         return
-    lines = [
-        json.dumps([stream.ring.path, [dataclasses.asdict(one) for one in stream.config.channel_list]])
-        for stream in wanted
-    ]
-    done = subprocess.run(
-        module_command("mulletdaq.daemon.prepare_process"),
-        input="\n".join(lines) + "\n",
-        capture_output=True,
-        text=True,
-        env=module_environment(),
-        timeout=_PREPARE_TIMEOUT_S,
-        check=False,
-    )
-    answers = done.stdout.splitlines()
-    if done.returncode or len(answers) != len(wanted):
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise DaemonError(f"the rings could not be given their columns: {last}")
-    for stream, answer in zip(wanted, answers, strict=True):
-        if problem := json.loads(answer):
+    answers = prepare_rings((stream.ring.path, stream.config.channel_list) for stream in wanted)
+    for stream, problem in zip(wanted, answers, strict=True):
+        if problem:  # where another produces, it is told when its columns differ, and so are we, at the next start
             raise DaemonError(
                 f"stream {stream.name}: the ring found at {stream.ring.path} is of another kind: {problem}; "
                 "bring its rows into the file with the configuration that it was made with, or remove it"

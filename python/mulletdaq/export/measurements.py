@@ -12,11 +12,12 @@ from typing import Any
 from mulletdaq.errors import ChannelNotFoundError, FileFormatError, FileMissingError, MulletError
 from mulletdaq.export.moments import Moment, span_of
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.attributes import get_text, read_metadata
+from mulletdaq.hdf5.attributes import get_text
 from mulletdaq.hdf5.catalog import Gap, StreamRows, is_opaque, schema_of, stream_rows
 from mulletdaq.hdf5.chain import following_name
 from mulletdaq.hdf5.journal.guard import undisturbed
 from mulletdaq.hdf5.ledger import Run
+from mulletdaq.hdf5.metadata import read_metadata
 from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.hdf5.row_reading import Block, ChannelFacts
 from mulletdaq.hdf5.storage import one_line

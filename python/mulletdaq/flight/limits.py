@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mulletdaq.errors import ServiceBusyError
 
-_CALM_INTERVAL_S = 0.1
+_LONGEST_INTERVAL_S = 0.25
+_FASTEST_BYTES_PER_S = 1 << 30
 _HURRIED_INTERVAL_S = 0.01
 _HURRIED_S = 1.0
 _GROWTH_BYTES = 4 << 20
@@ -142,19 +143,22 @@ def _data_bytes() -> int:
 
 
 def _watch(limit_bytes: int) -> None:
-    """Look ten times a second, and more often for a while when there is more than at the look before.
+    """Look now and then, and more often for a while when there is more than at the look before.
 
-    A message may grow by a gigabyte a second before anything of it is seen here, so the first sign must do; looking
-    always as often would cost more than all else that an idle service does.
+    A message may grow by a gigabyte a second before anything of it is seen here, so the first sign must do, and come
+    before a quarter of what is allowed is used; looking always as often would cost more than all else that an idle
+    service does.
     """
     statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
     before, hurried_until = _private_bytes(statm), 0.0
+    calm_interval_s = min(_LONGEST_INTERVAL_S, (limit_bytes - before) / _FASTEST_BYTES_PER_S / 4)
+    calm_interval_s = max(calm_interval_s, _HURRIED_INTERVAL_S)
     while (now_bytes := _private_bytes(statm)) <= limit_bytes:
         now = time.monotonic()
         if now_bytes > before + _GROWTH_BYTES:
             hurried_until = now + _HURRIED_S
         before = now_bytes
-        time.sleep(_HURRIED_INTERVAL_S if now < hurried_until else _CALM_INTERVAL_S)
+        time.sleep(_HURRIED_INTERVAL_S if now < hurried_until else calm_interval_s)
     print(f"flight: {now_bytes >> 20} MB are over the memory limit; ending", file=sys.stderr, flush=True)
     os._exit(OUT_OF_MEMORY)  # nothing here needs an end: rings and uploads are as they would be after a kill
 

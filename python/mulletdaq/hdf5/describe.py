@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mulletdaq.errors import FileFormatError
-from mulletdaq.hdf5.attributes import get_integer, get_text, read_metadata
+from mulletdaq.hdf5.attributes import get_integer, get_text
 from mulletdaq.hdf5.batch_table import count_batches
 from mulletdaq.hdf5.catalog import GrownData, StreamBatches, grown_of, holds_stamps, runs_of, streams_of
 from mulletdaq.hdf5.ledger import Run
+from mulletdaq.hdf5.metadata import read_metadata
 from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.hdf5.storage import iso_time, one_line
 from mulletdaq.schema import TIMESTAMP

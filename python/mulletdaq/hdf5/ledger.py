@@ -15,9 +15,9 @@ from mulletdaq.hdf5.attributes import (
     get_text,
     set_attribute,
     set_attributes,
-    write_metadata,
 )
 from mulletdaq.hdf5.messages import Note
+from mulletdaq.hdf5.metadata import write_metadata
 from mulletdaq.hdf5.naming import run_name
 from mulletdaq.hdf5.storage import iso_time
 

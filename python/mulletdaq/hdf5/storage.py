@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib import metadata as distribution
 from typing import Any, Literal
 
+from mulletdaq import __version__
 from mulletdaq.errors import (
     FileError,
     FileFormatError,
@@ -21,10 +21,11 @@ from mulletdaq.errors import (
     MulletError,
 )
 from mulletdaq.extras import needs_extra
-from mulletdaq.hdf5.attributes import get_integer, set_attributes, write_metadata
+from mulletdaq.hdf5.attributes import get_integer, set_attributes
 from mulletdaq.hdf5.journal import JournaledFile, JournalStatistics, undisturbed
 from mulletdaq.hdf5.journal.file import LIMIT_BYTES
 from mulletdaq.hdf5.journal.layout import SIGNATURE
+from mulletdaq.hdf5.metadata import write_metadata
 from mulletdaq.hdf5.options import EngineOptions
 
 with needs_extra("hdf5"):
@@ -57,7 +58,7 @@ class Storage:
     creator
         Text of the ``creator`` attribute of a new file; ``mulletdaq`` and its version when None.
     metadata
-        What :func:`~mulletdaq.hdf5.attributes.plain_metadata` made; stored when the file is new.
+        What :func:`~mulletdaq.hdf5.metadata.plain_metadata` made; stored when the file is new.
     continues
         Name of the file that a new one goes on from; it says so from its first moment on.
     fsync
@@ -102,7 +103,7 @@ class Storage:
         journal_limit_bytes: int = LIMIT_BYTES,
     ) -> None:
         self.path = path
-        self._creator = creator or f"mulletdaq {_version()}"
+        self._creator = creator or f"mulletdaq {__version__}"
         self._metadata = metadata or {}
         self._continues = continues
         self._attempted: int | None = None
@@ -345,7 +346,7 @@ def _make_skeleton(file: Any, creator: str, metadata: Mapping[str, Any]) -> None
         start=iso_time(now_ns),
         start_ns=np.int64(now_ns),
         host=socket.gethostname(),
-        mulletdaq_version=_version(),
+        mulletdaq_version=__version__,
         h5py_version=h5py.version.version,
         HDF5_Version=h5py.version.hdf5_version,
         NX_class="NXroot",
@@ -366,12 +367,6 @@ def iso_time(time_ns: int) -> str:
     """A Unix time in ns as ISO 8601 text in UTC, to the nanosecond."""
     seconds, rest_ns = divmod(time_ns, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}+00:00"
-
-
-def _version() -> str:
-    with suppress(distribution.PackageNotFoundError):
-        return distribution.version("mulletdaq")
-    return "(not installed)"
 
 
 __all__ = [

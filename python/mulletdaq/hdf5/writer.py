@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
@@ -13,7 +12,6 @@ from typing import Any, Literal
 
 from mulletdaq.errors import RingError, WriterError
 from mulletdaq.hdf5.addresses import Recordable, Start, address_of, check_names, check_schemas_of, stream_of
-from mulletdaq.hdf5.attributes import plain_metadata
 from mulletdaq.hdf5.messages import Note
 from mulletdaq.hdf5.options import EngineOptions, Rotation
 from mulletdaq.hdf5.service import Service, ThreadService, print_report
@@ -156,7 +154,7 @@ class HDF5Writer:
             chunk_rows=chunk_rows,
             fsync=fsync,
             creator=creator,
-            metadata=plain_metadata(metadata or {}),
+            metadata=_plain(metadata),
             poll_interval_s=poll_interval_s,
             journal_limit_bytes=int(journal_limit_mb * (1 << 20)),
             drain_timeout_s=drain_timeout_s,
@@ -292,6 +290,8 @@ class HDF5Writer:
         FileError, RingError, SchemaError
             As :meth:`start` and :meth:`stop`.
         """
+        import asyncio  # with all of TLS, and most processes of ours have no use for it
+
         starting = asyncio.ensure_future(asyncio.to_thread(self.start))
         try:
             await asyncio.shield(starting)
@@ -385,6 +385,14 @@ class HDF5Writer:
 def _next_row(statistics: WriterStatistics, stream: str) -> int:
     counts = statistics.streams.get(stream)
     return 0 if counts is None else counts.next_row
+
+
+def _plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not metadata:
+        return {}
+    from mulletdaq.hdf5.metadata import plain_metadata  # with NumPy, which who has none to store need not load
+
+    return plain_metadata(metadata)
 
 
 __all__ = ["HDF5Writer"]

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from mulletdaq import _core
 from mulletdaq.errors import (
     ProducerLockedError,
+    RingContentError,
     RingExistsError,
     SchemaMismatchError,
 )
 from mulletdaq.ring.cursor import Cursor
 from mulletdaq.ring.facts import RingFacts
-from mulletdaq.ring.messages import as_batch, check_batch, check_nulls, messages_of, read_schema, summary_of
+from mulletdaq.ring.messages import as_batch, check_batch, check_nulls, messages_of, schema_of, summary_of
 from mulletdaq.ring.options import OnFull, check_policy, index_of, rounded_capacity
 from mulletdaq.ring.producer import Producer
 from mulletdaq.ring.reading import latest_rows, snapshot
@@ -175,7 +176,7 @@ class RingBuffer(RingFacts):
         writer.write_messages(messages_of(batch), batch.num_rows)
 
     def producer(
-        self, schema: SchemaLike, *, on_full: OnFull | None = None, timeout_s: float | None = None
+        self, schema: SchemaLike | None = None, *, on_full: OnFull | None = None, timeout_s: float | None = None
     ) -> Producer:
         """Become the producer of rows, going on where the last one ended, however it ended.
 
@@ -183,6 +184,7 @@ class RingBuffer(RingFacts):
         ----------
         schema
             A ``pyarrow.Schema`` or channels; ``timestamp`` is added as first column where missing.
+            None: the columns that the ring has; rows are then written without pyarrow.
         on_full
             ``"overwrite"``: old rows go, and are counted as lost. ``"block"``: wait up to `timeout_s`
             (None: for ever) for the persisting sink, not for a dead one. ``"error"``: raise.
@@ -194,24 +196,33 @@ class RingBuffer(RingFacts):
         SchemaMismatchError
             The ring has another schema.
         RingContentError, RingReplacedError, RingAccessError
+            Among them: the ring has no columns, and none are given.
         """
-        wanted = arrow_schema(schema)
+        wanted = None if schema is None else arrow_schema(schema)
         check_policy(on_full or self._on_full, timeout_s)
         if self._producer is not None and not self._producer.closed:
             raise ProducerLockedError(f"ring {self.path}: this object has a producer already (pid {os.getpid()})")
-        there = self.schema
-        if there is not None and not there.equals(wanted):
-            raise SchemaMismatchError(f"ring {self.path} has the columns {summary_of(there)}, not {summary_of(wanted)}")
+        self._check_columns(wanted)
         if (on_full is not None or timeout_s is not None) and self._writer is not None:
             self._writer.close()  # it has the policy of the ring's own writes
         writer = self._take_writer(on_full, timeout_s)
         try:
-            self._fix_schema(wanted)
+            if wanted is not None:
+                self._fix_schema(wanted)
         except BaseException:
             writer.close()
             raise
-        self._producer = Producer(writer, wanted)
+        self._producer = Producer(writer, self._native, wanted)
         return self._producer
+
+    def _check_columns(self, wanted: pa.Schema | None) -> None:
+        if wanted is None:
+            if self.content != "arrow":
+                raise RingContentError(f"ring {self.path} has no columns to go on with; say which it is to have")
+            return
+        there = self.schema
+        if there is not None and not there.equals(wanted):
+            raise SchemaMismatchError(f"ring {self.path} has the columns {summary_of(there)}, not {summary_of(wanted)}")
 
     def _take_writer(self, on_full: OnFull | None = None, timeout_s: float | None = None) -> _core.Producer:
         with self._writer_lock:
@@ -329,9 +340,7 @@ class RingBuffer(RingFacts):
     def schema(self) -> pa.Schema | None:
         """The Arrow schema; None while there is none, and for opaque rings."""
         if self._schema is None:
-            message = self._native.schema_message()
-            if message is not None:
-                self._schema = read_schema(self.path, message)
+            self._schema = schema_of(self._native)
         return self._schema
 
     def data_address(self) -> int:

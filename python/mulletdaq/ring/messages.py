@@ -11,6 +11,8 @@ from mulletdaq.ring.reading import END_OF_STREAM
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mulletdaq._core import Ring
+
 
 def summary_of(schema: pa.Schema) -> str:
     """Columns in few words, for messages."""
@@ -27,6 +29,12 @@ def messages_of(batch: pa.RecordBatch) -> bytes:
         writer.write_batch(batch)
     content: bytes = stream.getvalue().to_pybytes()
     return content[len(batch.schema.serialize()) : -len(END_OF_STREAM)]
+
+
+def schema_of(ring: Ring) -> pa.Schema | None:
+    """The schema of a ring, if it has one; RingFormatError as :func:`read_schema`."""
+    message = ring.schema_message()
+    return None if message is None else read_schema(ring.path, message)
 
 
 def read_schema(path: str, message: bytes) -> pa.Schema:

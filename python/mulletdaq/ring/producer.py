@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mulletdaq.errors import RingError
 from mulletdaq.ring.columns import BlockColumn, block_column
+from mulletdaq.ring.messages import schema_of
 from mulletdaq.ring.sample_clock import SampleClock
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mulletdaq._core import Producer as NativeProducer
+    from mulletdaq._core import Ring
 
 
 class Producer:
@@ -38,17 +40,24 @@ class Producer:
         ``RingTimeoutError`` or ``SinkDeadError`` as `on_full` says.
     """
 
-    __slots__ = ("_clock", "_columns", "_native", "append", "schema")
+    __slots__ = ("_clock", "_columns", "_native", "_ring", "_schema", "append")
 
     append: Callable[..., None]
-    schema: pa.Schema
 
-    def __init__(self, native: NativeProducer, schema: pa.Schema) -> None:
+    def __init__(self, native: NativeProducer, ring: Ring, schema: pa.Schema | None) -> None:
         self._native = native
+        self._ring = ring
+        self._schema = schema
         self._clock: SampleClock | None = None
         self._columns: list[BlockColumn] = []
         self.append = native.append
-        self.schema = schema
+
+    @property
+    def schema(self) -> pa.Schema:
+        """What it writes, ``timestamp`` first."""
+        if self._schema is None:
+            self._schema = schema_of(self._ring)
+        return self._schema
 
     def append_block(
         self,

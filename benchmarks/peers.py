@@ -38,8 +38,8 @@ from measure import (
 from rivals import appends
 from rivals.appends import Way
 from rivals.link import Link, block_line, sample_line
-from rivals.local import PythonRing, Queue, Ring, SharedSlots, StampedRing
-from rivals.middleware import ExpressZenoh, Iceoryx, Lsl, SharedZenoh, Zenoh, Zmq
+from rivals.local import PythonRing, Queue, Ring, SharedSlots, StampedRing, ViewedRing
+from rivals.middleware import ExpressZenoh, Iceoryx, LoanedIceoryx, Lsl, SharedZenoh, Zenoh, Zmq
 
 BLOCK_ROWS = sized(1_000_000, 10_000)
 BLOCKS = 4
@@ -152,14 +152,17 @@ def blocks(table: Table) -> None:
         return measure
 
     kinds = (Ring, StampedRing, PythonRing, SharedSlots, Queue, Zmq, Zenoh, SharedZenoh, Lsl, Iceoryx)
-    results = in_turn(table, kinds, "blocks", measured)
-    ours = results.pop(Ring, [])
+    in_place = (ViewedRing, LoanedIceoryx)
+    results = in_turn(table, (*kinds, *in_place), "blocks", measured)
+    copied, viewed = results.pop(Ring, []), results.pop(ViewedRing, [])
     for kind, theirs in results.items():
+        ours = viewed if kind in in_place else copied
         ratio = median(ours) / median(theirs)
         limits = kind in (StampedRing, PythonRing, SharedSlots)
+        how = "read in place" if kind in in_place else "until read"
         note = "no stamps, no check that what was read is whole" if limits else f"theirs: {kind.loses}"
         table.add(
-            Row(f"blocks of {values.nbytes / 1e6:g} MB, until read", rate(median(ours)),
+            Row(f"blocks of {values.nbytes / 1e6:g} MB, {how}", rate(median(ours)),
                 kind.name.replace("push_sample", "push_chunk"), rate(median(theirs)), ratio,
                 "none" if limits else "≥ 1", limits or ratio >= 1, spread(ours, theirs),
                 "both are ours: what stamps and columns cost" if kind is StampedRing else note)

@@ -17,6 +17,8 @@ import mulletdaq as mullet
 from rivals.link import NOTHING, SPAWN, WAIT_S, Link, Push, Receive, a_block
 
 SLOTS = 8
+HEADER_BYTES = 64
+KIND_PADDING = 0
 
 
 class Ring(Link):
@@ -66,6 +68,33 @@ class Ring(Link):
                 if message is None:
                     return NOTHING
                 return a_block(np.frombuffer(message)[-1])
+
+            yield receive
+
+
+class ViewedRing(Ring):
+    """Ours, read where it lies: known to be whole only after the reading, and gone when the ring has come round."""
+
+    name = "ours, read in place"
+
+    @contextmanager
+    def blocks_in(self) -> Iterator[Receive]:
+        with mullet.RingBuffer.open(self.path) as ring:
+            position = 0
+
+            def receive() -> tuple[int, int]:
+                nonlocal position
+                if ring.write_head == position:
+                    return NOTHING
+                with ring.view(position) as view:
+                    position += HEADER_BYTES + -(-len(view) // HEADER_BYTES) * HEADER_BYTES
+                    if view.kind == KIND_PADDING:
+                        return NOTHING
+                    with memoryview(view) as payload:
+                        last = np.frombuffer(payload)[-1]
+                    if not view.intact:
+                        raise ValueError("a block was overwritten while it was read")
+                return a_block(last)
 
             yield receive
 

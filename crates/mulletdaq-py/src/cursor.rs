@@ -8,6 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,11 @@ impl Cursor {
     }
 
     fn poll(&self, py: Python<'_>, max_rows: u64) -> PyResult<Option<Frame>> {
+        if let Some(length) = self.with(|cursor| cursor.next_message_bytes())?
+            && let Some(frame) = self.poll_message(py, length)?
+        {
+            return Ok(Some(frame));
+        }
         let read = || {
             let mut words = spare::take();
             let result = self.with(|cursor| cursor.read(max_rows, &mut words));
@@ -51,7 +57,25 @@ impl Cursor {
         };
         let (result, words) = py.detach(read);
         let delivery = result?.map_err(|reason| read_error(&self.shared.path, reason))?;
-        Ok(delivery.map(|delivery| Frame { delivery, words }))
+        Ok(delivery.map(|delivery| Frame { delivery, payload: Payload::Words(words) }))
+    }
+
+    /// An opaque message, copied once: to where it stays.
+    fn poll_message(&self, py: Python<'_>, length: u64) -> PyResult<Option<Frame>> {
+        // SAFETY: the interpreter makes an object of this length, whose bytes are not initialized, or sets an error.
+        let message: Bound<'_, PyBytes> = unsafe {
+            let made = ffi::PyBytes_FromStringAndSize(std::ptr::null(), length as ffi::Py_ssize_t);
+            Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked()
+        };
+        // SAFETY: it is an object of bytes.
+        let address = unsafe { ffi::PyBytes_AsString(message.as_ptr()) } as usize;
+        let read = || {
+            // SAFETY: nobody else knows the object yet, and it stays alive meanwhile.
+            let room = unsafe { std::slice::from_raw_parts_mut(address as *mut MaybeUninit<u8>, length as usize) };
+            self.with(|cursor| cursor.read_message(room))
+        };
+        let delivery = py.detach(read)?.map_err(|reason| read_error(&self.shared.path, reason))?;
+        Ok(delivery.map(|delivery| Frame { delivery, payload: Payload::Message(message.unbind()) }))
     }
 }
 
@@ -129,12 +153,19 @@ impl Cursor {
 #[pyclass(frozen, module = "mulletdaq._core")]
 pub struct Frame {
     delivery: Delivery,
-    words: Vec<u64>,
+    payload: Payload,
+}
+
+enum Payload {
+    Words(Vec<u64>),
+    Message(Py<PyBytes>),
 }
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        spare::give(std::mem::take(&mut self.words));
+        if let Payload::Words(words) = &mut self.payload {
+            spare::give(std::mem::take(words));
+        }
     }
 }
 
@@ -190,16 +221,31 @@ impl Frame {
         self.delivery.bytes as usize
     }
 
+    fn __bytes__(&self, py: Python<'_>) -> Py<PyBytes> {
+        match &self.payload {
+            Payload::Message(message) => message.clone_ref(py),
+            Payload::Words(words) => {
+                // SAFETY: the words hold at least so many bytes, each of them initialized.
+                let bytes = unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), self.delivery.bytes as usize) };
+                PyBytes::new(py, bytes).unbind()
+            }
+        }
+    }
+
     /// # Safety
     /// Called by the interpreter with a valid `view`.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
-        // SAFETY: the words are this object's own, never changed, and hold at least `bytes` bytes.
+        let address: *const u8 = match &this.payload {
+            Payload::Words(words) => words.as_ptr().cast(),
+            Payload::Message(message) => message.as_bytes(slf.py()).as_ptr(),
+        };
+        // SAFETY: they are this object's own, or of one that it holds, never changed, and hold at least `bytes` bytes.
         let result = unsafe {
             ffi::PyBuffer_FillInfo(
                 view,
                 slf.as_ptr(),
-                this.words.as_ptr().cast_mut().cast(),
+                address.cast_mut().cast(),
                 this.delivery.bytes as ffi::Py_ssize_t,
                 1,
                 flags,

@@ -6,6 +6,7 @@
 //! leaves behind go word by word.
 
 use crate::sync::{AtomicU64, Ordering};
+use core::mem::MaybeUninit;
 
 /// Where stored words should go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +30,29 @@ pub fn store_words(words: &[AtomicU64], values: &[[u8; 8]], stores: Stores) {
 /// Append relaxed copies of words to a vector.
 pub fn load_words(words: &[AtomicU64], into: &mut Vec<u64>) {
     into.reserve(words.len());
-    let done = wide::load(words, &mut into.spare_capacity_mut()[..words.len()]);
+    let room = &mut into.spare_capacity_mut()[..words.len()];
+    // SAFETY: eight bytes are as long as a word and may lie anywhere.
+    let done = wide::load(words, unsafe { &mut *(std::ptr::from_mut(room) as *mut [MaybeUninit<[u8; 8]>]) });
     // SAFETY: there is room for as many words, and so many of them have been written.
     unsafe { into.set_len(into.len() + done) };
     into.extend(words[done..].iter().map(|word| word.load(Ordering::Relaxed)));
+}
+
+/// Fill all of `into` with relaxed copies of the bytes that the words were stored from.
+pub fn load_bytes(words: &[AtomicU64], into: &mut [MaybeUninit<u8>]) {
+    let (whole, rest) = into.as_chunks_mut::<8>();
+    // SAFETY: an array of bytes that may be uninitialized is one that may be.
+    let whole = unsafe { &mut *(std::ptr::from_mut(whole) as *mut [MaybeUninit<[u8; 8]>]) };
+    let done = wide::load(&words[..whole.len()], whole);
+    for (word, bytes) in words[done..].iter().zip(&mut whole[done..]) {
+        bytes.write(word.load(Ordering::Relaxed).to_le_bytes());
+    }
+    if !rest.is_empty() {
+        let last = words[whole.len()].load(Ordering::Relaxed).to_le_bytes();
+        for (byte, value) in rest.iter_mut().zip(last) {
+            byte.write(value);
+        }
+    }
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
@@ -46,7 +66,7 @@ mod wide {
         0
     }
 
-    pub fn load(_words: &[AtomicU64], _into: &mut [MaybeUninit<u64>]) -> usize {
+    pub fn load(_words: &[AtomicU64], _into: &mut [MaybeUninit<[u8; 8]>]) -> usize {
         0
     }
 }
@@ -95,7 +115,7 @@ mod wide {
 
     /// Load from the first word on as many words as it pays for, and say how many. Never by a string operation, of
     /// whose loads the manual says less.
-    pub fn load(words: &[AtomicU64], into: &mut [MaybeUninit<u64>]) -> usize {
+    pub fn load(words: &[AtomicU64], into: &mut [MaybeUninit<[u8; 8]>]) -> usize {
         let count = words.len().min(into.len());
         if count < LEAST_WORDS {
             return 0;
@@ -187,6 +207,23 @@ mod tests {
             assert_eq!(into[..room], vec![7; room]);
             let expected = source[from..from + count].iter().map(|word| word.load(Ordering::Relaxed));
             assert!(into[room..].iter().copied().eq(expected));
+        }
+    }
+
+    /// As bytes, also where these do not begin at a word or end with one.
+    #[test]
+    fn loaded_bytes_are_those_stored() {
+        let source = words(10_000);
+        let stored: Vec<u8> = source.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
+        for (from, at, count) in places() {
+            for end in (count * 8).saturating_sub(at)..=count * 8 {
+                let mut into = vec![MaybeUninit::new(7); at + end];
+                load_bytes(&source[from..from + count], &mut into[at..]);
+                // SAFETY: it was made of initialized bytes, over which others were written.
+                let found: Vec<u8> = into.iter().map(|byte| unsafe { byte.assume_init() }).collect();
+                assert!(found[..at].iter().all(|&byte| byte == 7));
+                assert_eq!(found[at..], stored[from * 8..from * 8 + end]);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use crate::region::Region;
 use crate::rows::Schema;
 use crate::sync::Ordering;
 use crate::walk::{self, Place};
+use core::mem::MaybeUninit;
 
 /// How often one read starts over when the producer overtakes it, each time half a ring behind it.
 const ATTEMPTS: u32 = 1000;
@@ -60,6 +61,14 @@ pub struct Delivery {
     pub bytes: u64,
     /// What was lost between the last delivery and this one.
     pub loss: Option<Loss>,
+}
+
+/// Where a payload is copied to.
+enum Target<'a> {
+    /// Whatever it is.
+    Words(&'a mut Vec<u64>),
+    /// An opaque message of just this length.
+    Message(&'a mut [MaybeUninit<u8>]),
 }
 
 enum Step {
@@ -181,7 +190,7 @@ impl Cursor {
         let mut overtaken = 0;
         while overtaken < ATTEMPTS {
             into.clear();
-            match self.step(max_rows, into) {
+            match self.step(max_rows, Target::Words(into)) {
                 Ok(Step::Delivered(delivery)) => return Ok(Some(delivery)),
                 Ok(Step::Skipped) => {}
                 Ok(Step::Nothing) => return self.nothing(),
@@ -189,12 +198,39 @@ impl Cursor {
                     self.jump(overtaken);
                     overtaken += 1;
                 }
-                Err(error) => {
-                    return Err(if self.region.truncated() { ReadError::Truncated } else { error });
-                }
+                Err(error) => return Err(self.failure(error)),
             }
         }
         self.nothing()
+    }
+
+    /// Bytes of the opaque message that comes next; `None` where it is none, or is not to be seen yet.
+    pub fn next_message_bytes(&self) -> Option<u64> {
+        if self.region.flags() & flag::OPAQUE == 0 {
+            return None;
+        }
+        let head = self.region.header(header::WRITE_HEAD).load(Ordering::Acquire);
+        if self.place.position >= head {
+            return None;
+        }
+        let frame = FrameHeader::look(&self.region, self.place.position, head).ok()??;
+        (frame.kind == kind::OPAQUE && self.place.rows_before < frame.rows).then_some(frame.length)
+    }
+
+    /// Copy the next opaque message to where there is room for just [`Self::next_message_bytes`].
+    ///
+    /// `None` when by now another one is next, or none, so that [`Self::read`] is to be asked. Only after a delivery
+    /// is `into` initialized.
+    pub fn read_message(&mut self, into: &mut [MaybeUninit<u8>]) -> Result<Option<Delivery>, ReadError> {
+        match self.step(1, Target::Message(into)) {
+            Ok(Step::Delivered(delivery)) => Ok(Some(delivery)),
+            Ok(Step::Nothing | Step::Skipped | Step::Overtaken) => Ok(None),
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    fn failure(&self, error: ReadError) -> ReadError {
+        if self.region.truncated() { ReadError::Truncated } else { error }
     }
 
     fn nothing(&self) -> Result<Option<Delivery>, ReadError> {
@@ -225,7 +261,7 @@ impl Cursor {
         }
     }
 
-    fn step(&mut self, max_rows: u64, into: &mut Vec<u64>) -> Result<Step, ReadError> {
+    fn step(&mut self, max_rows: u64, into: Target<'_>) -> Result<Step, ReadError> {
         let position = self.place.position;
         let head = self.region.header(header::WRITE_HEAD).load(Ordering::Acquire);
         if !self.row_known && (position > head || !position.is_multiple_of(ALIGN)) {
@@ -276,11 +312,19 @@ impl Cursor {
         Step::Skipped
     }
 
-    fn copy(&mut self, frame: &FrameHeader, max_rows: u64, into: &mut Vec<u64>) -> Result<Step, ReadError> {
+    fn copy(&mut self, frame: &FrameHeader, max_rows: u64, into: Target<'_>) -> Result<Step, ReadError> {
         let before = self.place.rows_before;
         let rows = (frame.rows - before).min(max_rows.max(1));
         let payload = self.region.data(frame.position + FRAME_HEADER_BYTES, frame.length.next_multiple_of(WORD));
         let mut bytes = frame.length;
+        let into = match into {
+            Target::Words(words) => words,
+            Target::Message(message) if frame.kind == kind::OPAQUE && frame.length == message.len() as u64 => {
+                copy::load_bytes(payload, message);
+                return Ok(self.checked(frame, rows, bytes));
+            }
+            Target::Message(_) => return Ok(Step::Nothing),
+        };
         if frame.kind == kind::ROWS {
             let body = &payload[(frame.body_offset as u64 / WORD) as usize..];
             let schema = match &self.schema {
@@ -301,10 +345,16 @@ impl Cursor {
         } else {
             copy::load_words(payload, into);
         }
-        if !frame::intact(&self.region, frame.position) {
-            return Ok(Step::Overtaken);
+        Ok(self.checked(frame, rows, bytes))
+    }
+
+    /// What was copied counts only if nothing of it was overwritten meanwhile.
+    fn checked(&mut self, frame: &FrameHeader, rows: u64, bytes: u64) -> Step {
+        if frame::intact(&self.region, frame.position) {
+            Step::Delivered(self.deliver(frame, rows, bytes))
+        } else {
+            Step::Overtaken
         }
-        Ok(Step::Delivered(self.deliver(frame, rows, bytes)))
     }
 
     /// Account for a good copy and step behind it.

@@ -8,6 +8,7 @@ use mulletdaq_ring::region::Region;
 use mulletdaq_ring::rows::Schema;
 use mulletdaq_ring::sync::Ordering;
 use mulletdaq_ring::walk;
+use std::mem::MaybeUninit;
 
 const CAPACITY: u64 = 8192;
 
@@ -83,6 +84,10 @@ fn use_it(region: &Region) {
     for mut cursor in cursors {
         cursor.set_verify(true);
         for reads in 0..50 {
+            if let Some(length) = cursor.next_message_bytes() {
+                assert!(length <= CAPACITY);
+                let _ = cursor.read_message(&mut vec![MaybeUninit::uninit(); length as usize]);
+            }
             if let Ok(None) = cursor.read(1 + reads % 7 * 100, &mut words) {
                 break;
             }

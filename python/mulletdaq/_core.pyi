@@ -24,6 +24,7 @@ __all__ = [
     "Ring",
     "Sink",
     "View",
+    "sleep_until",
 ]
 
 MAGIC: Final[int]
@@ -353,3 +354,10 @@ class View(Buffer):
     def __exit__(self, *_exception: object) -> None: ...
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def sleep_until(deadline_ns: int, /) -> int:
+    """Sleep until a moment, at most 50 ms, and tell the time then; at once where it is over.
+
+    Both are nanoseconds of ``time.monotonic_ns()``. Handlers of signals run meanwhile, and may raise. One call, so that
+    a loop which is woken at 100 Hz, always from cold caches, runs little else.
+    """

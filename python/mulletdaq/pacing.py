@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Literal, Protocol
 
+from mulletdaq import _core
+
 WhenLate = Literal["skip", "catch_up"]
+SleepUntil = Callable[[int], int]
 
 NS_PER_S = 1_000_000_000
 MIN_RATE_HZ = 1e-5
 MAX_RATE_HZ = 100_000.0
 MAX_DURATION_S = 10 * 366 * 86_400.0
-
-# Waits are cut into pieces this long, so that a stop is noticed soon even at one tick an hour.
-_LONGEST_SLEEP_S = 0.05
+_RATE_DENOMINATOR = 1_000_000
 
 
 class StopFlag(Protocol):
@@ -23,25 +24,6 @@ class StopFlag(Protocol):
 
     def is_set(self) -> bool:
         """Whether to stop."""
-
-
-class Clock(Protocol):
-    """A clock that only goes forwards."""
-
-    @property
-    def now_ns(self) -> Callable[[], int]:
-        """Tells the nanoseconds since some fixed moment."""
-
-    @property
-    def sleep_s(self) -> Callable[[float], None]:
-        """Lets so many seconds pass, or somewhat more."""
-
-
-class MonotonicClock:
-    """The system's monotonic clock, which nobody can set; its sleeps end some 60 µs late."""
-
-    now_ns = staticmethod(time.monotonic_ns)
-    sleep_s = staticmethod(time.sleep)
 
 
 def check_rate(rate_hz: float) -> float:
@@ -78,15 +60,15 @@ class Pacer:
     Parameters
     ----------
     rate_hz
-        Ticks a second, 0.00001 to 100 000.
+        Ticks a second, 0.00001 to 100 000; taken as the nearest fraction with a denominator up to 10⁶.
     when_late
         What to do when a turn of the loop outlasts a period. ``"skip"`` leaves out the ticks whose time is
         over and counts them in `missed`: right for reading an instrument, where a late reading is no reading
         of then. ``"catch_up"`` runs them at once, one after the other, and misses none.
     stop
         Ends the ticks when set, also during a wait (within 50 ms).
-    clock
-        Where time comes from.
+    sleep_until
+        Waits until a moment in ns, or somewhat less, and says what time it is then.
 
     Raises
     ------
@@ -104,14 +86,14 @@ class Pacer:
         *,
         when_late: WhenLate = "skip",
         stop: StopFlag | None = None,
-        clock: Clock | None = None,
+        sleep_until: SleepUntil = _core.sleep_until,
     ) -> None:
-        self.rate_hz = check_rate(rate_hz)
+        self._period = NS_PER_S / Fraction(check_rate(rate_hz)).limit_denominator(_RATE_DENOMINATOR)
         if when_late not in ("skip", "catch_up"):
             raise ValueError(f"when_late is 'skip' or 'catch_up', not {when_late!r}")
         self._skips = when_late == "skip"
         self._stop = stop
-        self._clock = clock or MonotonicClock()
+        self._sleep_until = sleep_until
         self.missed = 0
         """Ticks left out so far because their time was over."""
 
@@ -123,29 +105,29 @@ class Pacer:
         count
             Length of the schedule, missed ticks included; None for no end.
         """
-        # Between two sleeps all code runs from a cold cache, where each further function of Python's costs some 10 µs,
-        # several times as much as in a loop that spins. So here are none.
-        now_ns, sleep_s = self._clock.now_ns, self._clock.sleep_s
+        # Between two sleeps all code runs from cold caches, where whatever is called first costs microseconds,
+        # rounding a float as much as ten: hence integers, and few calls.
+        sleep_until = self._sleep_until
         is_set = None if self._stop is None else self._stop.is_set
-        period_ns = NS_PER_S / self.rate_hz
-        start_ns = due_ns = now_ns()
-        index = 0
+        whole_ns, part = divmod(self._period.numerator, self._period.denominator)
+        parts = self._period.denominator
+        start_ns = due_ns = sleep_until(0)
+        index = rest = 0
         while count is None or index < count:
-            moment_ns = now_ns()
-            if moment_ns < due_ns:
-                left_s = (due_ns - moment_ns) / NS_PER_S
-                sleep_s(left_s if left_s < _LONGEST_SLEEP_S else _LONGEST_SLEEP_S)
-                moment_ns = now_ns()
+            moment_ns = sleep_until(due_ns)
             if is_set is not None and is_set():
                 return
             if moment_ns < due_ns:
                 continue
-            next_ns = start_ns + round((index + 1) * period_ns)
-            if self._skips and next_ns <= moment_ns:
-                latest = max(index + 1, int((moment_ns - start_ns) / period_ns))
+            next_ns, rest = due_ns + whole_ns, rest + part
+            if rest >= parts:
+                next_ns, rest = next_ns + 1, rest - parts
+            if next_ns <= moment_ns and self._skips:
+                latest = max(index + 1, (moment_ns - start_ns) // self._period)
                 latest = latest if count is None else min(latest, count)
                 self.missed += latest - index
-                index, due_ns = latest, start_ns + round(latest * period_ns)
+                elapsed_ns, rest = divmod(latest * self._period.numerator, parts)
+                index, due_ns = latest, start_ns + elapsed_ns
                 continue
             yield index
             index, due_ns = index + 1, next_ns
@@ -155,9 +137,8 @@ __all__ = [
     "MAX_DURATION_S",
     "MAX_RATE_HZ",
     "MIN_RATE_HZ",
-    "Clock",
-    "MonotonicClock",
     "Pacer",
+    "SleepUntil",
     "StopFlag",
     "WhenLate",
     "check_rate",

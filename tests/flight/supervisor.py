@@ -183,7 +183,10 @@ class Supervisor:
             address=self.address,
             streams=streams,
             recordings=list(self.recordings.values()),
-            children=[ChildStatus(name="flight", kind="flight", state="running", pid=self.pid)],
+            children=[
+                ChildStatus(name="flight", kind="flight", state="running", pid=self.pid),
+                ChildStatus(name="scope", kind="source", state="restarting", pid=None),
+            ],
             disks=[DiskStatus(folder="/data", free_bytes=10**12, reserve_bytes=10**9)],
         )
 

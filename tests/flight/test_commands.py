@@ -64,7 +64,7 @@ def test_status_of_a_daemon(service: Supervisor, ring: RingBuffer, capsys: pytes
     )
     assert main(["status", service.address]) == 0
     shown = capsys.readouterr().out
-    for part in ("scope", "100", "5/s", "shot", "failed: no room", "/data", "931.3 GiB"):
+    for part in ("scope", "100", "5/s", "shot", "failed: no room", "source scope", "/data", "931.3 GiB"):
         assert part in shown
     assert main(["status", service.address, "--json"]) == 0
     answer: Any = json.loads(capsys.readouterr().out)

@@ -232,6 +232,29 @@ def test_script_and_writer_killed_then_mode_x(tmp_path: Path, run: Callable[...,
         assert ring.newest_row >= rows
 
 
+@pytest.mark.parametrize("offset", [0, 8], ids=["position", "length"])
+def test_damage_in_what_was_left_behind_is_told_and_the_recording_begins(
+    tmp_path: Path, run: Callable[..., Script], ring_directory: Path, offset: int
+) -> None:
+    kill_both(run(ENDLESS), tmp_path)
+    (left,) = ring_directory.iterdir()
+    with RingBuffer.open(left) as ring:
+        place = max(ring.read_tail, ring.oldest) % ring.capacity_bytes
+    with left.open("r+b") as file:
+        file.seek(128 + place + offset)
+        file.write(b"\xff" * 8)
+    body = """
+    with mullet.record(path, channels={"voltage": "V"}, mode="a") as rec:
+        rec.write_measurement(0.0)
+    """
+    code, _, err = run(body).end()
+    assert code == 0, err
+    assert "Traceback" not in err
+    assert "cannot be read" in err or "lost" in err
+    assert joined(tmp_path / "experiment_data.h5")[-1] == 0.0
+    assert verify(tmp_path / "experiment_data.h5").ok
+
+
 def test_rows_of_other_streams_are_saved_too(tmp_path: Path, run: Callable[..., Script], ring_directory: Path) -> None:
     rows = kill_both(run(ENDLESS), tmp_path)
     body = """

@@ -37,5 +37,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<cursor::Cursor>()?;
     module.add_class::<cursor::Frame>()?;
     module.add_class::<view::View>()?;
+    module.add_function(wrap_pyfunction!(clock::sleep_until, module)?)?;
     append::install(module.py())
 }

@@ -21,7 +21,7 @@ with needs_extra("cli"):
 
 if TYPE_CHECKING:
     from mulletdaq.flight.client import Connection
-    from mulletdaq.flight.messages import Status
+    from mulletdaq.flight.messages import ChildStatus, Status
     from mulletdaq.ring import RingInfo
 
 _INTERVAL_S = 1.0
@@ -84,7 +84,7 @@ def remote_picture(status: Status) -> Picture:
     picture.add(
         PROCESS_HEADINGS,
         [
-            (child.name, child.state, _or_dash(child.pid), str(child.restarts), child.last_death or "-")
+            (_process_name(child), child.state, _or_dash(child.pid), str(child.restarts), child.last_death or "-")
             for child in status.children
         ],
     )
@@ -185,6 +185,10 @@ def _style(heading: str, cell: str) -> str:
 
 def _rate(rows_per_s: float) -> str:
     return f"{rows_per_s:,.0f}/s" if rows_per_s >= 10 else f"{rows_per_s:.2g}/s"
+
+
+def _process_name(child: ChildStatus) -> str:
+    return child.kind if child.kind == child.name else f"{child.kind} {child.name}"
 
 
 def _or_dash(number: int | None) -> str:

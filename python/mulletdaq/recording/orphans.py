@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mulletdaq.errors import FileError, RecordingError, RingError, RingNotFoundError
+from mulletdaq.errors import FileError, FrameCorruptError, RecordingError, RingError, RingNotFoundError
 from mulletdaq.hdf5 import HDF5Writer
 from mulletdaq.hdf5.reading import open_for_reading
 from mulletdaq.hdf5.templates import escaped
@@ -40,14 +40,16 @@ def clear_orphans(path: str, mode: Mode, writer_options: Mapping[str, Any]) -> N
     found = {stream: _open_orphan(path, name) for stream, name in output_rings(path).items()}
     orphans = {stream: ring for stream, ring in found.items() if ring is not None}
     try:
-        left = {stream: ring for stream, ring in orphans.items() if uncommitted_rows(ring)}
+        left = {stream: ring for stream, ring in orphans.items() if _may_hold_rows(ring)}
+        kept = ""
         if left and mode == "a":
-            _write_out(path, left, writer_options)
+            kept = _write_out(path, left, writer_options)
         elif left:
-            for ring in left.values():
-                _rename(Path(ring.path), "holds rows that were not written to a file")
+            kept = "holds rows that were not written to a file"
         for stream, ring in orphans.items():
-            if mode == "a" or stream not in left:
+            if kept and stream in left:
+                _rename(Path(ring.path), kept)
+            else:
                 ring.unlink()
     finally:
         for ring in orphans.values():
@@ -63,7 +65,7 @@ def wait_until_saved(ring: RingBuffer) -> bool:
 def _wait_for_sink(ring: RingBuffer) -> int | None:
     """Give a ring's writer time to end by itself; its pid if it has not."""
     deadline = time.monotonic() + _DRAIN_WAIT_S
-    while (pid := ring.statistics().sink_pid) is not None and time.monotonic() < deadline:
+    while (pid := ring.sink_pid) is not None and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return pid
 
@@ -91,7 +93,7 @@ def _open_orphan(path: str, name: str) -> RingBuffer | None:
     except RingError as error:
         _rename(ring_path(name), f"cannot be read ({error})")
         return None
-    pid = ring.statistics().producer_pid
+    pid = ring.producer_pid
     if pid is not None:
         ring.close()
         raise RecordingError(f"process {pid} is recording to {path} already; stop it first, or choose another file")
@@ -107,25 +109,52 @@ def _await_sink(path: str, ring: RingBuffer) -> None:
         raise RecordingError(f"the writer of an earlier recording (pid {pid}) still holds {path}; wait for it")
 
 
+def _may_hold_rows(ring: RingBuffer) -> bool:
+    try:
+        return uncommitted_rows(ring) > 0
+    except RingError:
+        return True  # whoever writes them out tells what is wrong
+
+
 def uncommitted_rows(ring: RingBuffer) -> int:
-    """How many rows of a ring are not yet in the file; of a frame that was open, those that are count, too."""
+    """How many rows of a ring are not yet in the file.
+
+    Of a frame that was open, those that are count, too; so do damaged ones, which the file will have as lost.
+
+    Raises
+    ------
+    RingError
+        If that cannot be told.
+    """
     if ring.content == "none":
         return 0
     with ring.cursor(max(ring.read_tail, ring.oldest)) as cursor:
-        first = cursor.read(1)
-        return 0 if first is None else cursor.lag_rows + 1
+        while True:
+            position = cursor.position
+            try:
+                first = cursor.read(1)
+            except FrameCorruptError:
+                if cursor.position == position:
+                    raise
+                continue
+            return cursor.lost_rows + (0 if first is None else cursor.lag_rows + 1)
 
 
-def _write_out(path: str, rings: Mapping[str, RingBuffer], writer_options: Mapping[str, Any]) -> None:
+def _write_out(path: str, rings: Mapping[str, RingBuffer], writer_options: Mapping[str, Any]) -> str:
+    """Write rows under their old run; what keeps some of them from that, if anything does."""
     named = {stream: ring for stream, ring in rings.items() if stream}
-    saved = 0
+    saved, trouble = 0, ""
     for group in ([rings[""]] if "" in rings else []) + ([named] if named else []):
         writer = HDF5Writer(**{"path": escaped(path), **writer_options}, ring=group, first_path=path, run_in="thread")
-        writer.start()
-        before = writer.statistics().rows_persisted
-        saved += writer.stop().rows_persisted - before
+        try:
+            writer.start()
+            before = writer.statistics().rows_persisted
+            saved += writer.stop().rows_persisted - before
+        except RingError as error:
+            trouble = f"cannot be read ({error})"
     if saved:  # of a frame that was still open, all rows may have been in the file already
         warnings.warn(f"{path}: saved {saved} rows that an earlier recording had left in memory", stacklevel=5)
+    return trouble
 
 
 def _rename(path: Path, reason: str) -> None:

@@ -123,12 +123,12 @@ def _rows_in_rings(path: str) -> Iterator[tuple[str, int]]:
         except RingError:
             continue  # a recording with this output sets it aside, and says so
         with closing(ring):
-            pid = ring.statistics().producer_pid
+            pid = ring.producer_pid
             if pid is not None:
                 raise RecordingError(f"process {pid} is recording to {path}; stop it first")
-            rows = uncommitted_rows(ring)
-            if rows:
-                yield stream, rows
+            with suppress(RingError):
+                if rows := uncommitted_rows(ring):
+                    yield stream, rows
 
 
 __all__ = ["RecordingRecovery", "recover_recording"]

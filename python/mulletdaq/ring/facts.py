@@ -81,9 +81,19 @@ class RingFacts:
         return self._native.newest_row()
 
     @property
+    def producer_pid(self) -> int | None:
+        """The process that holds the producer's lock, if any."""
+        return self._native.producer_pid
+
+    @property
+    def sink_pid(self) -> int | None:
+        """The process that holds the persisting sink's lock, if any."""
+        return self._native.sink_pid
+
+    @property
     def producer_alive(self) -> bool:
         """True if a living process holds the producer's lock."""
-        return self._native.producer_pid is not None
+        return self.producer_pid is not None
 
     @property
     def replaced(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from load_cases import GOAL, WORK
 from load_watch import Result
@@ -89,32 +90,57 @@ def verdict(results: list[Result]) -> str:
 
 
 def plot(results: list[Result], path: str) -> None:
-    """How full the rings were over time: a row of panels for each instrument, a column for each place of the ring."""
+    """How full the rings were: over time, or, where several sizes were tried, by size, with what was lost."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
+    figure = (_by_size if len({result.ring_mb for result in results}) > 1 else _over_time)(results, plt)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, format="png")
+    plt.close(figure)
+
+
+def _over_time(results: list[Result], plt: Any) -> Any:
+    """A row of panels for each instrument, a column for each place of the ring."""
     works = list(dict.fromkeys(result.work for result in results))
     places = list(dict.fromkeys(result.place for result in results))
     figure, axes = plt.subplots(
         len(works), len(places), figsize=(6.5 * len(places), 3.2 * len(works)), sharey=True, squeeze=False
     )
-    sizes = {result.ring_mb for result in results}
     for row, work in zip(axes, works, strict=True):
         for panel, place in zip(row, places, strict=True):
             for result in results:
                 if (result.work, result.place) == (work, place) and result.fill:
-                    size = f", {result.ring_mb:g} MB" if len(sizes) > 1 else ""
                     lost = f", {_lost(result)} lost" if result.rows_lost else ""
                     times, fills = zip(*result.fill, strict=True)
-                    label = result.settings + size + lost
+                    label = result.settings + lost
                     panel.plot(times, [100 * fill for fill in fills], linewidth=0.8, label=label)
             panel.set(title=f"{work}, ring in {place if place == 'memory' else 'a file on disk'}", ylim=(0, 103))
             panel.set(xlabel="time (s)", ylabel="not in the file (% of ring)")
             panel.grid(alpha=0.3)
             if panel.get_legend_handles_labels()[0]:
                 panel.legend(fontsize="x-small", loc="upper right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, format="png")
-    plt.close(figure)
+    return figure
+
+
+def _by_size(results: list[Result], plt: Any) -> Any:
+    """The fullest that each ring was, and the share of rows lost: a line for each case and place of the ring."""
+    figure, (fullest, lost) = plt.subplots(1, 2, figsize=(13, 3.6))
+    cases = list(dict.fromkeys((result.work, result.settings, result.place) for result in results))
+    for case in cases:
+        runs = [one for one in results if (one.work, one.settings, one.place) == case and one.rows_in]
+        sizes = [one.ring_mb for one in runs]
+        where = "in memory" if case[2] == "memory" else "on disk"
+        how = {"marker": "o", "markersize": 4, "linewidth": 1, "label": f"{case[0]}, {case[1]}, ring {where}"}
+        fullest.plot(sizes, [100 * one.highest_fill for one in runs], **how)
+        lost.plot(sizes, [100 * one.rows_lost / one.rows_in for one in runs], **how)
+    sizes = sorted({result.ring_mb for result in results})
+    for panel, what in ((fullest, "fullest (% of ring)"), (lost, "rows lost (%)")):
+        panel.set(xscale="log", xlabel="size of the ring (MB)", ylabel=what, ylim=(-2, 103))
+        panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    lost.legend(fontsize="x-small", loc="upper right")
+    return figure

@@ -79,8 +79,8 @@ WEAKENINGS = [
     Weakening(
         "read: not validated after the copy",
         "cursor.rs",
-        "if !frame::intact(&self.region, frame.position) { return Ok(Step::Overtaken); }",
-        "",
+        "if frame::intact(&self.region, frame.position) { Step::Delivered(",
+        "if frame.position != 1 { Step::Delivered(",
     ),
     Weakening(
         "walk: write_head acquire → relaxed",

@@ -4,12 +4,13 @@
 #![allow(missing_docs)]
 
 use loom::thread;
-use mulletdaq_ring::cursor::Cursor;
+use mulletdaq_ring::cursor::{Cursor, Delivery};
 use mulletdaq_ring::layout::{FRAME_HEADER_BYTES, header, kind};
 use mulletdaq_ring::producer::{Bits, Producer};
 use mulletdaq_ring::region::Region;
 use mulletdaq_ring::sync::Ordering;
 use mulletdaq_ring::walk;
+use std::mem::MaybeUninit;
 
 /// A frame with one word of payload.
 const FRAME: u64 = FRAME_HEADER_BYTES + 8;
@@ -60,14 +61,23 @@ fn write(producer: &mut Producer) {
     producer.write_opaque(&payload, 0).unwrap();
 }
 
+/// The next opaque message, in the way that copies it to where it stays.
+fn message(cursor: &mut Cursor, into: &mut Vec<u64>) -> Option<Delivery> {
+    let mut room = vec![MaybeUninit::new(0); cursor.next_message_bytes()? as usize];
+    let delivery = cursor.read_message(&mut room).unwrap()?;
+    // SAFETY: all were initialized when they were made.
+    let bytes: Vec<u8> = room.into_iter().map(|byte| unsafe { byte.assume_init() }).collect();
+    *into = bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
+    Some(delivery)
+}
+
 /// Read up to `reads` times; every value must be its row's, and rows and losses leave no gap.
 fn read(cursor: &mut Cursor, reads: usize) -> u64 {
     let mut words = Vec::new();
     for _ in 0..reads {
         let before = cursor.row();
-        let Some(delivery) = cursor.read(u64::MAX, &mut words).unwrap() else {
-            continue;
-        };
+        let next = message(cursor, &mut words).or_else(|| cursor.read(u64::MAX, &mut words).unwrap());
+        let Some(delivery) = next else { continue };
         let skipped = if delivery.kind == kind::ROWS { TEMPLATE_WORDS as usize } else { 0 };
         let values = &words[skipped..];
         assert_eq!(values.len() as u64, delivery.rows);

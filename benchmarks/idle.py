@@ -78,8 +78,10 @@ def idle_daemon() -> Iterator[int]:
             while daemon.stdout.readline() != "ready for hardware\n":
                 assert daemon.poll() is None
             time.sleep(SETTLE_S)
-            yield daemon.pid
-            daemon.terminate()
+            try:
+                yield daemon.pid
+            finally:
+                daemon.terminate()
 
 
 def shares_of(daemon: int, seconds: float) -> dict[int, float]:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 import mulletdaq as mullet
+from mulletdaq._core import FRAME_HEADER_BYTES
 from rivals.link import NOTHING, SPAWN, WAIT_S, Link, Push, Receive, a_block
 
 SLOTS = 8
-HEADER_BYTES = 64
 KIND_PADDING = 0
 
 
@@ -87,7 +87,7 @@ class ViewedRing(Ring):
                 if ring.write_head == position:
                     return NOTHING
                 with ring.view(position) as view:
-                    position += HEADER_BYTES + -(-len(view) // HEADER_BYTES) * HEADER_BYTES
+                    position += FRAME_HEADER_BYTES + -(-len(view) // 64) * 64
                     if view.kind == KIND_PADDING:
                         return NOTHING
                     with memoryview(view) as payload:

@@ -43,6 +43,12 @@ with mullet.record(path, channels={"voltage": "V"}, mode="a", flush_interval_s=0
             time.sleep(0.001)
 """
 
+ENDLESS_PAIR = ENDLESS.replace(
+    'channels={"voltage": "V"}', 'streams=dict.fromkeys(["left", "right"], {"voltage": "V"})'
+).replace(
+    "rec.write_measurement(float(row))", "[rec[name].write_measurement(float(row)) for name in ('left', 'right')]"
+)
+
 
 class Script:
     """A script under way in a folder of its own."""
@@ -232,17 +238,22 @@ def test_script_and_writer_killed_then_mode_x(tmp_path: Path, run: Callable[...,
         assert ring.newest_row >= rows
 
 
+def damage(path: Path, offset: int = 0) -> None:
+    """Write over a word of the first frame that is not in the file."""
+    with RingBuffer.open(path) as ring:
+        place = max(ring.read_tail, ring.oldest) % ring.capacity_bytes
+    with path.open("r+b") as file:
+        file.seek(128 + place + offset)
+        file.write(b"\xff" * 8)
+
+
 @pytest.mark.parametrize("offset", [0, 8], ids=["position", "length"])
 def test_damage_in_what_was_left_behind_is_told_and_the_recording_begins(
     tmp_path: Path, run: Callable[..., Script], ring_directory: Path, offset: int
 ) -> None:
     kill_both(run(ENDLESS), tmp_path)
     (left,) = ring_directory.iterdir()
-    with RingBuffer.open(left) as ring:
-        place = max(ring.read_tail, ring.oldest) % ring.capacity_bytes
-    with left.open("r+b") as file:
-        file.seek(128 + place + offset)
-        file.write(b"\xff" * 8)
+    damage(left, offset)
     body = """
     with mullet.record(path, channels={"voltage": "V"}, mode="a") as rec:
         rec.write_measurement(0.0)
@@ -253,6 +264,24 @@ def test_damage_in_what_was_left_behind_is_told_and_the_recording_begins(
     assert "cannot be read" in err or "lost" in err
     assert joined(tmp_path / "experiment_data.h5")[-1] == 0.0
     assert verify(tmp_path / "experiment_data.h5").ok
+
+
+def test_damage_in_one_stream_keeps_nothing_of_the_others(
+    tmp_path: Path, run: Callable[..., Script], ring_directory: Path
+) -> None:
+    rows = kill_both(run(ENDLESS_PAIR), tmp_path)
+    (damaged,) = ring_directory.glob("*left*.ring")
+    damage(damaged)
+    body = """
+    with mullet.record(path, streams={"scope": {"voltage": "V"}}, mode="a") as rec:
+        rec["scope"].write_measurement(0.0)
+    """
+    code, _, err = run(body).end()
+    assert code == 0, err
+    assert "cannot be read" in err
+    assert len(joined(tmp_path / "experiment_data.h5", "right")) >= rows
+    (aside,) = ring_directory.iterdir()
+    assert "left" in aside.name
 
 
 def test_rows_of_other_streams_are_saved_too(tmp_path: Path, run: Callable[..., Script], ring_directory: Path) -> None:

@@ -40,16 +40,15 @@ def clear_orphans(path: str, mode: Mode, writer_options: Mapping[str, Any]) -> N
     found = {stream: _open_orphan(path, name) for stream, name in output_rings(path).items()}
     orphans = {stream: ring for stream, ring in found.items() if ring is not None}
     try:
-        left = {stream: ring for stream, ring in orphans.items() if _may_hold_rows(ring)}
-        kept = ""
+        rows = {stream: _rows_or_aside(ring) for stream, ring in orphans.items()}
+        left = {stream: ring for stream, ring in orphans.items() if rows[stream]}
         if left and mode == "a":
-            kept = _write_out(path, left, writer_options)
+            _write_out(path, left, writer_options)
         elif left:
-            kept = "holds rows that were not written to a file"
+            for ring in left.values():
+                _rename(Path(ring.path), "holds rows that were not written to a file")
         for stream, ring in orphans.items():
-            if kept and stream in left:
-                _rename(Path(ring.path), kept)
-            else:
+            if rows[stream] == 0 or (mode == "a" and stream in left):
                 ring.unlink()
     finally:
         for ring in orphans.values():
@@ -109,11 +108,13 @@ def _await_sink(path: str, ring: RingBuffer) -> None:
         raise RecordingError(f"the writer of an earlier recording (pid {pid}) still holds {path}; wait for it")
 
 
-def _may_hold_rows(ring: RingBuffer) -> bool:
+def _rows_or_aside(ring: RingBuffer) -> int | None:
+    """Its uncommitted rows; None for a ring that does not tell, which is set aside."""
     try:
-        return uncommitted_rows(ring) > 0
-    except RingError:
-        return True  # whoever writes them out tells what is wrong
+        return uncommitted_rows(ring)
+    except RingError as error:
+        _rename(Path(ring.path), f"cannot be read ({error})")
+        return None
 
 
 def uncommitted_rows(ring: RingBuffer) -> int:
@@ -140,21 +141,16 @@ def uncommitted_rows(ring: RingBuffer) -> int:
             return cursor.lost_rows + (0 if first is None else cursor.lag_rows + 1)
 
 
-def _write_out(path: str, rings: Mapping[str, RingBuffer], writer_options: Mapping[str, Any]) -> str:
-    """Write rows under their old run; what keeps some of them from that, if anything does."""
+def _write_out(path: str, rings: Mapping[str, RingBuffer], writer_options: Mapping[str, Any]) -> None:
     named = {stream: ring for stream, ring in rings.items() if stream}
-    saved, trouble = 0, ""
+    saved = 0
     for group in ([rings[""]] if "" in rings else []) + ([named] if named else []):
         writer = HDF5Writer(**{"path": escaped(path), **writer_options}, ring=group, first_path=path, run_in="thread")
-        try:
-            writer.start()
-            before = writer.statistics().rows_persisted
-            saved += writer.stop().rows_persisted - before
-        except RingError as error:
-            trouble = f"cannot be read ({error})"
+        writer.start()
+        before = writer.statistics().rows_persisted
+        saved += writer.stop().rows_persisted - before
     if saved:  # of a frame that was still open, all rows may have been in the file already
         warnings.warn(f"{path}: saved {saved} rows that an earlier recording had left in memory", stacklevel=5)
-    return trouble
 
 
 def _rename(path: Path, reason: str) -> None:

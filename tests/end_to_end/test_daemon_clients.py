@@ -201,14 +201,16 @@ def test_reading_and_writing_over_a_cable_that_is_cut_fifty_times(mullet: Mullet
     wanted = 50
     with Cable(int(address.rpartition(":")[2])) as cable, mulletdaq.connect(cable.address) as ours:
         upload = ours.upload(STREAM, SCHEMA)
-        cuts = total = 0
+        cuts = total = heard = 0
         ended = threading.Event()
 
         batches = ours.read(STREAM, start=0, heartbeat_s=0.2)
 
         def read() -> None:
+            nonlocal heard
             with batches:
                 for batch in batches:
+                    heard += 1
                     assert batch.lost_rows == 0
                     assert batch.first_row == len(found)
                     found.extend(numbers_of(batch.batch))
@@ -225,6 +227,9 @@ def test_reading_and_writing_over_a_cable_that_is_cut_fifty_times(mullet: Mullet
                 upload.write(rows(total, count))
                 total += count
             time.sleep(chance.uniform(0, 0.004))
+            if chance.random() < 0.5:  # cut always before it is back, the reader would rightly give up
+                before = heard
+                wait_until(lambda before=before: heard > before or not reader.is_alive())
             cuts += 1 if cable.cut() else 0
             upload.flush()
         upload.close()

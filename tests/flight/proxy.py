@@ -30,14 +30,13 @@ class Cable:
         with self._lock:
             cut, self._sockets = self._sockets, []
         for end in cut:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+            shut(end)
         return len(cut) // 2
 
     def close(self) -> None:
+        """Take it away: from here on connections are refused. Closing twice is fine."""
         self._closing = True
-        self._listener.shutdown(socket.SHUT_RDWR)
+        shut(self._listener)
         self._listener.close()
         self.cut()
         for thread in self._threads:
@@ -67,17 +66,26 @@ class Cable:
                 continue
             with self._lock:
                 self._sockets += [near, far]
-            self._start(self._pass_on, near, far)
-            self._start(self._pass_on, far, near)
+            self._start(self._carry, near, far)
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        """Both ways; closed only when nobody uses them, since the system gives their numbers to the next ones."""
+        with near, far:
+            back = threading.Thread(target=self._pass_on, args=(far, near))
+            back.start()
+            self._pass_on(near, far)
+            back.join()
 
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
-        try:
+        with suppress(OSError):
             while content := source.recv(1 << 16):
                 self.bytes_passed += len(content)
                 target.sendall(content)
-        except OSError:
-            pass
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+        shut(source)
+        shut(target)
+
+
+def shut(end: socket.socket) -> None:
+    """End what goes over it, whoever waits for it; one that is closed already is left."""
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)

@@ -7,6 +7,8 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,15 @@ from mulletdaq.errors import (
     RequestError,
     RingReplacedError,
     SchemaMismatchError,
+    ServiceBusyError,
     StreamNotFoundError,
 )
 from mulletdaq.flight import connection as wire
 from mulletdaq.flight import reading
+from mulletdaq.flight.connection import tries
 from mulletdaq.flight.messages import Health, RecordingInfo, Status
+from mulletdaq.flight.reading import RemoteBatch, RemoteRows
+from mulletdaq.flight.sending import RemoteUpload
 from mulletdaq.ring import RingBuffer
 
 from .conftest import SCHEMA, numbers_of, rows
@@ -208,6 +214,86 @@ def test_an_upload_over_a_cable_that_is_cut_fifty_times(service: Supervisor, rin
         assert upload.reconnections >= 50
         assert cursor.lost_rows == 0
     assert found == list(range(total))
+
+
+def test_an_upload_whose_rows_have_all_arrived_ends_without_its_cable(service: Supervisor, ring: RingBuffer) -> None:
+    with Cable(service.port) as cable, mullet.connect(cable.address, patience_s=0.1) as connection:
+        upload = connection.upload("scope", SCHEMA)
+        upload.write(rows(0, 10))
+        upload.flush()
+        cable.close()
+        upload.flush()
+        upload.close()
+    assert numbers_in(ring) == list(range(10))
+
+
+def test_rows_wait_for_a_cable_that_was_away_for_too_long(service: Supervisor, ring: RingBuffer) -> None:
+    """The error is raised, and the next flush tries again with the same rows."""
+    with Cable(service.port) as cable, mullet.connect(cable.address, patience_s=0.1) as connection:
+        upload = connection.upload("scope", SCHEMA)
+        cable.close()
+        with suppress(ConnectionLostError):
+            upload.write(rows(0, 10))
+        for end in (upload.flush, upload.close):
+            with pytest.raises(ConnectionLostError):
+                end()
+        with Cable(service.port, cable.port):
+            eventually(lambda: arrived(upload), "the cable is back")
+            upload.close()
+    assert numbers_in(ring) == list(range(10))
+
+
+def arrived(upload: RemoteUpload) -> bool:
+    with suppress(ConnectionLostError):
+        upload.flush()
+        return True
+    return False
+
+
+def test_a_reader_that_comes_back_waits_for_its_place(
+    service: Supervisor, ring: RingBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one has it by then, or still its own broken call."""
+    met: list[ServiceBusyError] = []
+    come: list[RemoteBatch] = []
+
+    def told(attempt: Callable[[], Any]) -> Any:
+        try:
+            return attempt()
+        except ServiceBusyError as error:
+            if threading.current_thread() is not threading.main_thread():
+                met.append(error)
+            raise
+
+    monkeypatch.setattr(
+        reading, "tries", lambda patience_s, attempt, lost: tries(patience_s, lambda: told(attempt), lost)
+    )
+    ring.write_arrow_batch(rows(0, 10))
+    with ExitStack() as open_:
+        cable = open_.enter_context(Cable(service.port))
+        batches = open_.enter_context(mullet.connect(cable.address).read("scope", stop=15))
+        come.append(next(iter(batches)))
+        thread = threading.Thread(target=lambda: come.extend(batches))
+        thread.start()
+        cable.close()
+        others = [open_.enter_context(mullet.connect(service.address)).read("scope") for _ in range(12)]
+        for other in others:
+            eventually(lambda other=other: begins(other), "a place")
+        open_.enter_context(Cable(service.port, cable.port))
+        eventually(lambda: met or not thread.is_alive(), "there is no place")
+        for other in others:
+            other.close()
+        ring.write_arrow_batch(rows(10, 5))
+        thread.join()
+    assert [number for batch in come for number in numbers_of(batch.batch)] == list(range(15))
+    assert met
+
+
+def begins(follower: RemoteRows) -> bool:
+    with suppress(ServiceBusyError):
+        next(iter(follower))
+        return True
+    return False
 
 
 def test_an_upload_goes_on_after_the_service_was_killed(service: Supervisor, ring: RingBuffer) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mulletdaq.errors import AccessRefusedError, ConnectionLostError, RemoteError, RequestError
+from mulletdaq.errors import AccessRefusedError, ConnectionLostError, RemoteError, RequestError, ServiceBusyError
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.access import is_loopback, read_token
 from mulletdaq.flight.messages import DRAINING, VERBS, Request, decode_result, encode
@@ -129,22 +129,26 @@ class Wire:
                 client.close()
 
 
-def tries(patience_s: float, attempt: Callable[[], _Made], on_lost: Callable[[ConnectionLostError], None]) -> _Made:
-    """Try until it goes, or the service has been away for too long.
+def tries(patience_s: float, attempt: Callable[[], _Made], on_lost: Callable[[], None]) -> _Made:
+    """Try until it goes, or the service has been away, or busy, for too long since the first failure.
+
+    Busy counts as away: the places for streams may be taken by our own calls that broke, until the service notices.
 
     Raises
     ------
-    ConnectionLostError
+    ConnectionLostError, ServiceBusyError
         If it did not come back in time; any other error at once.
     """
-    deadline = time.monotonic() + patience_s
+    deadline: float | None = None
     for pause_s in _pauses():
         try:
             return attempt()
-        except ConnectionLostError as error:
-            if time.monotonic() + pause_s > deadline:
+        except (ConnectionLostError, ServiceBusyError):
+            now = time.monotonic()
+            deadline = now + patience_s if deadline is None else deadline
+            if now + pause_s > deadline:
                 raise
-            on_lost(error)
+            on_lost()
             time.sleep(pause_s)
     raise AssertionError("there is always another pause")
 

@@ -194,7 +194,7 @@ class RemoteRows(_Batches):
         stop = self._wanted.stop
         return stop is not None and self.next_row is not None and self.next_row >= stop
 
-    def _reconnect(self, _: ConnectionLostError) -> None:
+    def _reconnect(self) -> None:
         self._reader = None
         self.reconnections += 1
 

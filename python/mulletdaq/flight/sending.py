@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -189,16 +190,18 @@ class RemoteUpload:
 
     def _settle(self, most_bytes: int, most_batches: int) -> None:
         """Wait until no more than so much is not acknowledged, and connect again where the connection broke."""
-        while True:
+        while self._waiting:
             call = self._call
-            assert call is not None
+            if call is None:  # the last try to come back was given up
+                self._connect(self._patience_s)
+                continue
             with self._changed:
                 self._forget(call.rows)
                 while not (call.failure or call.ended) and self._exceeds(most_bytes, most_batches):
                     self._changed.wait()
                     self._forget(call.rows)
-                if not (call.failure or call.ended):
-                    return
+                if not self._waiting or not (call.failure or call.ended):
+                    return  # a call that ended is made anew when there is something to send
             self._recover(call)
 
     def _exceeds(self, most_bytes: int, most_batches: int) -> bool:
@@ -209,17 +212,21 @@ class RemoteUpload:
         while self._waiting and self._waiting[0].end <= self._known:
             self._waiting_bytes -= self._waiting.popleft().size
 
+    def _forget_all(self) -> None:
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
     def _recover(self, call: _Call) -> None:
         self._call = None
         try:
-            call.close()
-        except ConnectionLostError:
-            pass
+            with suppress(ConnectionLostError):
+                call.close()
+            with suppress(ConnectionLostError):
+                if call.failure is not None:
+                    raise call.failure
         except MulletError:
-            self._waiting.clear()
+            self._forget_all()
             raise
-        if call.failure is not None and not isinstance(call.failure, ConnectionLostError):
-            raise call.failure
         self.reconnections += 1
         self._connect(self._patience_s)
 
@@ -229,7 +236,7 @@ class RemoteUpload:
         def begin() -> _Call:
             return _Call(self._wire, self._command, self._schema, self._changed)
 
-        call = tries(patience_s, begin, lambda _: None)
+        call = tries(patience_s, begin, lambda: None)
         if call.rows < self._known:
             raise RequestError(f"the service has forgotten upload {self.id}: {call.rows} rows, not {self._known}")
         self._call = call
@@ -241,15 +248,16 @@ class RemoteUpload:
 
     def close(self) -> None:
         """Wait until every row is in the ring, and let another producer in. Closing twice is fine."""
-        if self._call is None:
-            return
         self.flush()
         call, self._call = self._call, None
-        call.finish()
-        call.close()
+        if call is not None:
+            call.finish()
+            with suppress(ConnectionLostError):  # every row is in the ring; that we are gone is noticed over there
+                call.close()
 
     def abandon(self) -> None:
         """End without waiting; what was not acknowledged may or may not be in the ring."""
+        self._forget_all()
         call, self._call = self._call, None
         if call is not None:
             call.finish()

@@ -84,8 +84,9 @@ class Running:
         """The first such line of the log, once it is there."""
 
         def look() -> Any:
+            more_may_come = self._reader.is_alive()
             found = self.said(event, **facts)
-            assert found or self.process.poll() is None, f"it ended: {self.log}"
+            assert found or more_may_come, f"it ended: {self.log}"
             return found
 
         return dict(eventually(look, f"{event} {facts} in {self.log}")[0])

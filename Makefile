@@ -5,6 +5,7 @@
 # make bench  speed beside limits and peers, one table of it all; BENCH="--only ring,peers --markdown FILE" and the like
 
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name 'Cargo.toml') Cargo.toml Cargo.lock
+PROPERTY_TESTS = $(shell grep -rl '^from hypothesis' tests --include='test_*.py')
 MINUTES ?= 10
 VENV := $(CURDIR)/.venv
 IN_VENV := env -u CONDA_PREFIX -u PYTHONPATH -u PYTHONHOME VIRTUAL_ENV="$(VENV)" PATH="$(VENV)/bin:$$PATH" \
@@ -50,6 +51,7 @@ soak: .venv/.installed-test
 	@mkdir -p target
 	$(IN_VENV) python benchmarks/load.py --minutes $(MINUTES) --png target/load.png --json target/load.json \
 		--markdown target/load.md
+	$(IN_VENV) python -m pytest -n 2 --hypothesis-profile thorough $(PROPERTY_TESTS)
 	$(IN_VENV) python -m tests.ring.storm 100000000
 	$(IN_VENV) python tools/weaken_orderings.py
 	$(IN_VENV) python -m tests.faults.soak --seeds 10000

@@ -22,6 +22,7 @@ from mulletdaq.hdf5.catalog import runs_of, stream_rows
 from mulletdaq.hdf5.metadata import read_metadata
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
+from tests.examples import examples
 from tests.hdf5.arrays import build
 from tests.hdf5.conftest import compression_of
 from tests.hdf5.test_any_schema import recordings
@@ -103,7 +104,9 @@ def test_there_and_back(tmp_path: Path, layout: str) -> None:
     assert sorted(os.listdir(tmp_path)) == ["back.h5", "in.h5", "there.h5"]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(recordings(), st.sampled_from(LAYOUTS), st.sampled_from(LAYOUTS))
 def test_any_schema(drawn: tuple[Any, list[Any]], layout: str, target: str) -> None:
     chosen, drawn_batches = drawn

@@ -19,6 +19,7 @@ from mulletdaq.export import plotting
 from mulletdaq.export.envelope import Envelope
 from mulletdaq.export.plotting import plot
 from mulletdaq.ring import RingBuffer
+from tests.examples import examples
 
 from .files import LAYOUTS, SCHEMA, START_NS, fill, record, record_with_loss, rows
 
@@ -112,7 +113,7 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
     assert plot(path, tmp_path / "out.png", start=10, stop=10).rows == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.floats(-1e9, 1e9) | st.just(float("nan")), min_size=1, max_size=60), st.integers(1, 20), st.data())
 def test_extremes_are_kept(values: list[float], columns: int, data: st.DataObject) -> None:
     """However rows are cut into blocks, and wherever gaps are."""

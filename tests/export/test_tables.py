@@ -27,6 +27,7 @@ from mulletdaq.errors import (
 )
 from mulletdaq.export.tables import export
 from mulletdaq.ring import RingBuffer
+from tests.examples import examples
 from tests.hdf5.arrays import build
 from tests.hdf5.reading import same
 from tests.hdf5.test_any_schema import recordings
@@ -73,7 +74,9 @@ def test_what_was_written(tmp_path: Path, layout: str, ending: str) -> None:
     assert seen[-1] == (231, 231) and sorted(seen) == seen
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(recordings(), st.sampled_from(LAYOUTS), st.sampled_from(ENDINGS), st.booleans())
 def test_any_schema(drawn: tuple[Any, list[Any]], layout: str, ending: str, flush_each: bool) -> None:
     chosen, drawn_batches = drawn
@@ -107,6 +110,18 @@ def test_parquet_has_no_seconds(tmp_path: Path) -> None:
     export(record(tmp_path / "in.h5", [batch]), tmp_path / "out.parquet")
     found = read_table(tmp_path / "out.parquet")["at"]
     assert found.type == pa.time32("ms") and found.to_pylist() == [dt.time(1, 0)]
+
+
+def test_parquet_has_no_dates_in_milliseconds(tmp_path: Path) -> None:
+    """A date stays what it is, in days, within lists too."""
+    day = dt.date(2026, 11, 22)
+    batch = pa.record_batch(
+        {"timestamp": [1], "day": pa.array([day], pa.date64()), "days": pa.array([[day]], pa.list_(pa.date64()))}
+    )
+    export(record(tmp_path / "in.h5", [batch]), tmp_path / "out.parquet")
+    found = read_table(tmp_path / "out.parquet")
+    assert found["day"].type == pa.date32() and found["day"].to_pylist() == [day]
+    assert found["days"].to_pylist() == [[day]]
 
 
 def _plain(array: Any) -> Any:

@@ -18,6 +18,7 @@ from mulletdaq.hdf5.columns import columns_of
 from mulletdaq.hdf5.describe import describe
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
+from tests.examples import examples
 
 from .arrays import as_read, build, field_names, ring_types, types, values_of
 from .reading import read_column, same
@@ -51,7 +52,7 @@ def stored_classes(file: Any) -> set[int]:
     return classes
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(columns())
 def test_any_column_reads_back(drawn: tuple[Any, list[Any], list[Any]]) -> None:
     type_, rows, pieces = drawn
@@ -106,7 +107,7 @@ class GrowingFile:
         return dataset
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(columns())
 def test_any_column_can_grow(drawn: tuple[Any, list[Any], list[Any]]) -> None:
     type_, rows, pieces = drawn
@@ -141,7 +142,7 @@ def stored_column(file: Any, name: str, type_: Any) -> list[Any]:
 
 @pytest.mark.parametrize("layout", ["batches", "continuous"])
 @settings(
-    max_examples=settings().max_examples // 5,
+    max_examples=examples(20),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -22,6 +22,7 @@ from mulletdaq.hdf5.chunks import PackingThreads
 from mulletdaq.hdf5.filters import make_growing
 from mulletdaq.hdf5.journal import JournaledFile, undisturbed
 from mulletdaq.hdf5.options import Filters
+from tests.examples import examples
 
 from .conftest import COMPRESSIONS
 from .test_filters import LIBVER, any_values
@@ -127,7 +128,7 @@ class Growth(RuleBasedStateMachine):
             self.threads.close()
 
 
-Growth.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+Growth.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=25, deadline=None)
 TestGrowth = Growth.TestCase
 
 
@@ -278,7 +279,7 @@ def test_other_byte_order_is_converted(file: h5py.File) -> None:
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=8))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 def test_sizes_of_commits_do_not_show(sizes: list[int]) -> None:
     """The chunks of the file are byte for byte those of one single append."""
     with h5py.File("commits", "w", driver="core", backing_store=False, libver=LIBVER) as file:

@@ -18,6 +18,7 @@ from mulletdaq.hdf5 import HDF5Writer
 from mulletdaq.hdf5.catalog import stream_rows
 from mulletdaq.hdf5.options import LAYOUTS
 from mulletdaq.ring import RingBuffer
+from tests.examples import examples
 
 from .arrays import as_read, build
 from .conftest import SCHEMA, rows
@@ -86,7 +87,7 @@ def expected(type_: Any, value: Any) -> Any:
 
 
 @with_layouts
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(recordings(), st.data())
 def test_what_went_in_comes_out(
     layout: str, drawn: tuple[Any, list[list[dict[str, Any]]]], data: st.DataObject

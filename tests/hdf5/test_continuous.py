@@ -31,6 +31,7 @@ from mulletdaq.hdf5.growing import GrowingColumns
 from mulletdaq.hdf5.options import EngineOptions, RingAddress
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
+from tests.examples import examples
 
 from .arrays import as_read, build
 from .conftest import SCHEMA, batches_of, eventually, rows, stored_rows
@@ -382,7 +383,7 @@ def test_losses_split_batches_and_are_accounted_for(path: Path, make_ring: MakeR
     checked(path)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(recordings(), st.data())
 def test_any_schema_grows(drawn: tuple[Any, list[list[dict[str, Any]]]], data: st.DataObject) -> None:
     """Through commits, failures, restarts and new runs, whatever the types."""

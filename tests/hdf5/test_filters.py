@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mulletdaq.hdf5.chunks import PackingThreads
 from mulletdaq.hdf5.filters import make_growing, write_dataset
 from mulletdaq.hdf5.options import Filters
+from tests.examples import examples
 from tests.ring.support import run_python
 
 from .conftest import COMPRESSIONS, compression_of
@@ -94,7 +95,7 @@ def test_records_and_noise(tmp_path: Path, compression: str | None) -> None:
         assert same(file["y"][:], noise.view(np.uint8))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(
     st.sampled_from(DTYPES),
     st.lists(st.integers(1, 60), min_size=1, max_size=4),

@@ -17,6 +17,7 @@ from mulletdaq.hdf5.columns import columns_of, write_part
 from mulletdaq.hdf5.encoding import arrow_array, decoded_type
 from mulletdaq.hdf5.parts import Entries
 from mulletdaq.hdf5.stored import read_entries
+from tests.examples import examples
 
 from .arrays import as_read, build, plain_type, types, values_of
 from .reading import same
@@ -86,7 +87,7 @@ def _spans(array: Any) -> list[tuple[int, int]]:
     return list(pairwise(array.offsets.to_pylist()))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(types, st.data(), st.booleans())
 def test_any_column_comes_back(type_: Any, data: st.DataObject, growing: bool) -> None:
     rows = data.draw(st.lists(values_of(type_), max_size=12))

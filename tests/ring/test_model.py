@@ -15,13 +15,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mulletdaq.errors import FrameTooLargeError
 from mulletdaq.ring import Cursor, Producer, RingBuffer, ring_directory
+from tests.examples import examples
 from tests.ring.support import frames_of
 
 SCHEMA = pa.schema([("timestamp", pa.int64()), ("n", pa.int32()), ("flag", pa.bool_())])
 STRINGS = pa.schema([("timestamp", pa.int64()), ("s", pa.string())])
 COUNTS = st.one_of(st.integers(1, 5), st.sampled_from([63, 64, 65, 200]))
 FEW = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=examples(150),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
 )
 
 

@@ -176,25 +176,35 @@ def test_sleeping_until_a_moment() -> None:
 
 
 def test_a_sleep_has_an_end_however_far_the_moment() -> None:
-    for far_ns in (time.monotonic_ns() + 10**9, 2**63 - 1):
+    for far_ns in (time.monotonic_ns() + 10**13, 2**63 - 1):
         now_ns = time.monotonic_ns()
         assert now_ns + LONGEST_SLEEP_NS <= sleep_until(far_ns) < far_ns
 
 
 def test_signals_are_handled_in_a_sleep_and_may_end_it() -> None:
+    """In one of a hundred sleeps at the latest: a busy machine may hold a process for longer than one."""
     script = """
         import signal, time
         from mulletdaq._core import sleep_until
-        came = []
-        signal.signal(signal.SIGALRM, lambda *_: came.append(time.monotonic_ns()))
-        signal.setitimer(signal.ITIMER_REAL, 0.005)
-        until_ns = time.monotonic_ns() + 40_000_000
-        assert sleep_until(until_ns) >= until_ns > came[0]
-        signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
-        signal.setitimer(signal.ITIMER_REAL, 0.005)
-        try:
-            sleep_until(time.monotonic_ns() + 40_000_000)
-        except ZeroDivisionError:
-            print("raised")
+
+        def handled_in_a_sleep():
+            came = []
+            signal.signal(signal.SIGALRM, lambda *_: came.append(time.monotonic_ns()))
+            signal.setitimer(signal.ITIMER_REAL, 0.005)
+            until_ns = time.monotonic_ns() + 40_000_000
+            assert sleep_until(until_ns) >= until_ns
+            return came and came[0] < until_ns
+
+        def ended_a_sleep():
+            signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
+            until_ns = time.monotonic_ns() + 40_000_000
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.005)
+                sleep_until(until_ns)
+            except ZeroDivisionError:
+                return time.monotonic_ns() < until_ns
+            return False
+
+        print(any(handled_in_a_sleep() for _ in range(100)), any(ended_a_sleep() for _ in range(100)))
     """
-    assert run_python(script) == "raised\n"
+    assert run_python(script) == "True True\n"

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 def run(program: Path, *words: str, code: int = 0) -> str:
     """What it prints."""
     command = [sys.executable, str(program), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -16,12 +16,12 @@ import h5py
 import pytest
 
 import mulletdaq as mullet
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
-PATIENCE_S = 120
 DAEMON = "grpc://127.0.0.1:50051"
 DAEMON_CONFIG = """
 [daemon]
@@ -59,7 +59,7 @@ def _start_daemon(command):
     daemon = _subprocess.Popen([*command, "--port", "0"], stdout=_subprocess.PIPE, text=True)
     def stop():
         daemon.terminate()
-        assert daemon.wait(60) == 0
+        assert daemon.wait(PATIENCE_S) == 0
         daemon.stdout.close()
     _atexit.register(stop)
     for line in daemon.stdout:

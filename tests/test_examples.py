@@ -10,12 +10,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tests.waiting import PATIENCE_S
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def run(folder: Path, name: str, *words: str) -> str:
     command = [sys.executable, str(EXAMPLES / name), *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout

@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "benchmarks" / "growth.py"
 CURVES = {"channels", "block-rows", "cursors", "ring-size", "looks", "file-size", "batches", "pages"}
@@ -23,7 +25,7 @@ MOST_BYTES = 60_000
 def run(*arguments: str | Path, **variables: str) -> None:
     command = [sys.executable, "-W", "error", str(SCRIPT), *map(str, arguments)]
     environment = {**os.environ, **variables}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -67,7 +69,7 @@ def test_every_curve_comes_with_table_and_image(tmp_path: Path) -> None:
 
 def test_too_large_a_file_is_refused_before_it_is_begun(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--quick", "--only", "file-size", "--largest-gb", "1e9"]
-    done = subprocess.run([*command, "--folder", str(tmp_path)], capture_output=True, text=True, timeout=50)
+    done = subprocess.run([*command, "--folder", str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1
     assert "too little for a file of" in done.stderr
     assert list(tmp_path.iterdir()) == []

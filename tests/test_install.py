@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parent.parent
 TOOLS = ("sh", "env", "uname", "sort", "head", "sed", "cut", "dirname", "printf", "rm", "touch", "cat", "grep")
 
@@ -46,7 +48,7 @@ def install(machine: Path) -> str:
         env={"PATH": str(machine / "bin"), "HOME": os.environ.get("HOME", "/")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert result.returncode == 1, result.stdout
     assert not (machine / ".venv").exists()

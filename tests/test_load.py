@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 pytest.importorskip("matplotlib", reason="the plot is a PNG by matplotlib")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -37,7 +39,7 @@ def test_rows_in_are_rows_on_disk_and_rows_lost(tmp_path: Path) -> None:
         command(work, "--minutes", "0.03", "--rings", "disk", "--ring-mb", "40", "--streams", "8", *words, *files),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     runs = runs_of(told["json"])
@@ -58,7 +60,7 @@ def test_rows_in_are_rows_on_disk_and_rows_lost(tmp_path: Path) -> None:
 def test_a_small_ring_loses_rows_and_they_still_add_up(tmp_path: Path) -> None:
     words = ["--minutes", "0.01", "--rings", "disk", "--ring-mb", "1", "--only", "loop gzip", "--json"]
     told = tmp_path / "told.json"
-    done = subprocess.run(command(tmp_path, *words, str(told)), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command(tmp_path, *words, str(told)), capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = runs_of(told)
     assert run["rows_lost"] > 0  # some hundred milliseconds of rows, in a ring of six
@@ -73,7 +75,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert "1 of 1" in process.stderr.readline()
         os.killpg(process.pid, signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "interrupted" in out
     assert list(tmp_path.iterdir()) == []
@@ -81,7 +83,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [["--rings", "tape"], ["--only", "oscilloscope"]])
 def test_what_cannot_be_is_refused(tmp_path: Path, words: list[str]) -> None:
-    done = subprocess.run(command(tmp_path, *words), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command(tmp_path, *words), capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 2
     assert list(tmp_path.iterdir()) == []
 

@@ -18,6 +18,7 @@ import pytest
 from mulletdaq import _core
 from mulletdaq.ring import RingBuffer
 from mulletdaq.schema import Channel
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/read_ring.py"
@@ -95,7 +96,7 @@ def test_it_reads_another_process(ring_directory: Path) -> None:
         producer = ring.producer(CHANNELS)
         producer.append(0.125, 1, True, 1)
         done = subprocess.run(
-            [sys.executable, EXAMPLE, str(path), "0.5"], capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, EXAMPLE, str(path), "0.5"], capture_output=True, text=True, check=True, timeout=PATIENCE_S
         )
     row, rest = done.stdout.strip().split(" ", 1)
     assert row == "1"

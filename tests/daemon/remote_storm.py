@@ -20,6 +20,7 @@ import mulletdaq as mullet
 from mulletdaq.errors import MulletError
 from mulletdaq.hdf5.verify import verify
 from tests.flight.proxy import Cable
+from tests.waiting import PATIENCE_S
 
 from .running import Pids, Running, eventually, stored
 from .storming import Load, free_port, run
@@ -146,7 +147,7 @@ class RemoteStorm:
         recorder = self._recorders[-1]
         eventually(self._flight_pid, "the service answers")
         recorder.process.send_signal(signal.SIGINT)
-        assert recorder.process.wait(60) == 0, recorder.said
+        assert recorder.process.wait(PATIENCE_S) == 0, recorder.said
         self.pids.close()
         assert self._daemons[-1].stop() == 0, self._daemons[-1].log
         for name in ("data.h5", "remote.h5"):

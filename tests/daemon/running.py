@@ -18,10 +18,9 @@ import numpy as np
 
 from mulletdaq.ring import RingBuffer, ring_path
 from tests import waiting
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 120.0
-"""How long a test waits for what must happen; reached only when it does not."""
-eventually = partial(waiting.eventually, patience_s=PATIENCE_S, poll_s=0.02)
+eventually = partial(waiting.eventually, poll_s=0.02)
 
 ONE_STREAM = """
 [daemon]

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tests import waiting
+from tests.waiting import PATIENCE_S
 
-TIMEOUT_S = 60
-wait_until = partial(waiting.eventually, what="what the test waits for", patience_s=TIMEOUT_S, poll_s=0.05)
+wait_until = partial(waiting.eventually, what="what the test waits for", poll_s=0.05)
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Mullet:
         return process
 
     def finish(self, process: subprocess.Popen[str]) -> Done:
-        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
         return Done(process.returncode, stdout, stderr)
 
     def __call__(self, *words: object) -> Done:

@@ -9,6 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 from .command import Mullet
 from .h5 import batches
 
@@ -121,5 +123,5 @@ def test_a_reader_that_stops_reading_is_no_error(mullet: Mullet) -> None:
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE_S) == 0
     assert process.stderr.read() == ""

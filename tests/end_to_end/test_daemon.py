@@ -18,6 +18,7 @@ import mulletdaq
 from mulletdaq.errors import ConnectionLostError
 from mulletdaq.hdf5.verify import verify
 from tests.daemon.running import stored
+from tests.waiting import PATIENCE_S
 
 from .command import Mullet, wait_until
 from .daemon import start
@@ -31,7 +32,7 @@ with mullet.attach("experiment_data").producer({"value": ""}) as producer:
 
 
 def produce(first: int, last: int) -> None:
-    subprocess.run([sys.executable, "-c", HARDWARE % (first, last)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", HARDWARE % (first, last)], check=True, timeout=PATIENCE_S)
 
 
 def test_from_the_banner_to_the_file(mullet: Mullet) -> None:

@@ -32,6 +32,7 @@ from tests.flight.proxy import Cable
 from tests.flight.raw import RawClient, data, parts
 from tests.flight.test_refusals import TOKEN, bearer, certificate, token_file
 from tests.flight.test_uploads import refused
+from tests.waiting import PATIENCE_S
 
 from .command import Mullet, wait_until
 from .daemon import child_of, open_files, start
@@ -90,7 +91,11 @@ def test_a_stock_client_can_do_all_there_is(mullet: Mullet) -> None:
     process, address, _ = start(mullet, "--port", "0")
     script = shutil.copy(CLIENT, mullet.folder)
     done = subprocess.run(
-        [sys.executable, "-I", script, address, "shot.h5"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-I", script, address, "shot.h5"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

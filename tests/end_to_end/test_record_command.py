@@ -110,11 +110,12 @@ def test_the_third_ctrl_c_gives_up_and_the_writer_still_saves_all(mullet: Mullet
     process = mullet.record("stuck.h5", "--rate", 500, "--interval", 3600)
     ring = mullet.wait_for_rows(100)
     os.kill(ring["sink_pid"], signal.SIGSTOP)
-    for _ in range(3):
-        assert process.poll() is None
+    sent = 0
+    while process.poll() is None:  # on a busy machine two may come as one
         os.kill(process.pid, signal.SIGINT)
+        sent += 1
         time.sleep(0.3)
-    assert process.wait(60) == 130
+    assert (process.returncode, sent >= 3) == (130, True)
     os.kill(ring["sink_pid"], signal.SIGCONT)
     wait_until(lambda: group_is_gone(process))
     assert assert_contiguous(mullet.folder / "stuck.h5") >= ring["rows_written"]

@@ -16,6 +16,7 @@ import pytest
 import mulletdaq as mullet_package
 from mulletdaq.hdf5.verify import verify
 from tests.daemon.remote_storm import free_port
+from tests.waiting import PATIENCE_S
 
 from .command import Mullet, wait_until
 
@@ -39,7 +40,7 @@ with mullet.attach("scope").producer({"value": "V"}) as producer:
 
 
 def produce(first: int, last: int) -> None:
-    subprocess.run([sys.executable, "-c", HARDWARE, str(first), str(last)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", HARDWARE, str(first), str(last)], check=True, timeout=PATIENCE_S)
 
 
 class Lab:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 from .command import Mullet
 
 
@@ -36,7 +38,7 @@ def run_at_terminal(mullet: Mullet, *words: str) -> tuple[int, str]:
             break
         shown += piece
     os.close(ours)
-    return process.wait(timeout=60), shown.decode()
+    return process.wait(timeout=PATIENCE_S), shown.decode()
 
 
 def test_demo_shows_a_bar_and_a_table(mullet: Mullet) -> None:

@@ -23,10 +23,11 @@ from mulletdaq.hdf5.layouts import Batch, BatchLayout
 from mulletdaq.hdf5.ledger import Place, Run, Runs, begin_run
 from mulletdaq.hdf5.options import Filters
 from mulletdaq.hdf5.storage import LIBVER, make_ordered_group
+from tests.waiting import PATIENCE_S
 
 from .judge import Look
 from .lane import Lane
-from .roles import PATIENCE_S, eventually
+from .roles import eventually
 
 _STREAM_ID = 1
 _LARGEST_BATCH = 100

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 import mulletdaq
+from tests.waiting import PATIENCE_S
 
 from .judge import WrongContentError
 from .roles import Asked, say
@@ -85,7 +86,7 @@ def with_mullet(path: str, hold_s: float) -> int | None:
 def with_h5dump(path: str, _: float) -> int | None:
     """The same as h5dump prints it, which does not say why it cannot open a file."""
     words = ["h5dump", "-a", "/runs/run_000001/next_row", "-d", "/measurements/batch_000001/row"]
-    done = subprocess.run([*words, path], capture_output=True, check=False, timeout=60)
+    done = subprocess.run([*words, path], capture_output=True, check=False, timeout=PATIENCE_S)
     if done.stderr.startswith(b"h5dump error: unable to open file"):
         return None
     found = _NEXT_ROW.search(done.stdout)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from mulletdaq.errors import RingError
 from mulletdaq.ring import RingBuffer, output_ring_name, ring_path
+from tests.waiting import PATIENCE_S
 
 from .judge import Look
 from .lane import Lane
-from .roles import PATIENCE_S, eventually, group_alive
+from .roles import eventually, group_alive
 
 RING_MB = 0.25
 

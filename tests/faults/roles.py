@@ -27,9 +27,7 @@ from .nursery import Nursery
 
 CHANNELS = [Channel("row", dtype="int64"), Channel("half", "V")]
 SESSION_CHANNELS = [Channel("row", dtype="int64"), Channel("session", dtype="int32")]
-PATIENCE_S = 300.0
-"""How long to wait for what must happen; reached only when it does not."""
-eventually = partial(waiting.eventually, patience_s=PATIENCE_S, poll_s=0.002)
+eventually = partial(waiting.eventually, poll_s=0.002)
 
 _LARGEST_BLOCK = 100
 _LONGEST_PAUSE_S = 0.004

@@ -18,9 +18,10 @@ import pytest
 import mulletdaq
 from mulletdaq.hdf5.journal.recovery import recover
 from mulletdaq.hdf5.verify import verify
+from tests.waiting import PATIENCE_S
 
 from .judge import look
-from .roles import PATIENCE_S, eventually, gone
+from .roles import eventually, gone
 
 PACKAGE_FOLDER = str(Path(mulletdaq.__path__[0]).parent)
 

@@ -18,11 +18,12 @@ import pytest
 import mulletdaq
 from mulletdaq.cli.main import main
 from mulletdaq.ring import RingBuffer, output_ring_name, ring_path
+from tests.waiting import PATIENCE_S
 
 from .judge import SIGNATURE, look
 from .nursery import Nursery
 from .recorded import Recorded
-from .roles import PATIENCE_S, SESSION_CHANNELS, Role, all_gone, eventually
+from .roles import SESSION_CHANNELS, Role, all_gone, eventually
 
 Run = Callable[..., "Said"]
 

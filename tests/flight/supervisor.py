@@ -36,9 +36,9 @@ from mulletdaq.flight.messages import (
 from mulletdaq.flight.pipe import Alive, Answer, Event, Failed, FlightOptions, Question, Ready
 from mulletdaq.ring import RingBuffer
 from tests import waiting
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 60.0
-eventually = partial(waiting.eventually, patience_s=PATIENCE_S, poll_s=0.005)
+eventually = partial(waiting.eventually, poll_s=0.005)
 
 
 class Supervisor:

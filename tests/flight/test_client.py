@@ -35,6 +35,7 @@ from mulletdaq.flight.messages import Health, RecordingInfo, Status
 from mulletdaq.flight.reading import RemoteBatch, RemoteRows
 from mulletdaq.flight.sending import RemoteUpload
 from mulletdaq.ring import RingBuffer
+from tests.waiting import PATIENCE_S
 
 from .conftest import SCHEMA, numbers_of, rows
 from .proxy import Cable
@@ -434,10 +435,10 @@ def test_a_drain_that_the_daemon_does_not_survive_is_told(
 
     asker = threading.Thread(target=ask)
     asker.start()
-    assert asked.wait(60)
+    assert asked.wait(PATIENCE_S)
     ender = threading.Thread(target=service.end_process)
     ender.start()
-    asker.join(60)
+    asker.join(PATIENCE_S)
     over.set()
     ender.join()
     assert len(failures) == 1

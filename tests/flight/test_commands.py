@@ -16,6 +16,7 @@ import mulletdaq as mullet
 from mulletdaq.cli.main import main
 from mulletdaq.flight.messages import RecordingInfo
 from mulletdaq.ring import RingBuffer
+from tests.waiting import PATIENCE_S
 
 from .conftest import SCHEMA, rows
 from .supervisor import Supervisor, eventually
@@ -37,7 +38,7 @@ def interrupted(process: subprocess.Popen[str], awaited: str) -> str:
         said += line
     process.send_signal(signal.SIGINT)
     said += process.stdout.read()
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     process.stdout.close()
     return said
 

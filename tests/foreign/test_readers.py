@@ -14,13 +14,14 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 from .files import LAYOUTS, Recorded, record
 
 PROGRAMS = Path(__file__).parent / "programs"
 NUMBER = re.compile(r"-?[\d.]+(?:e[-+]?\d+)?|nan", re.IGNORECASE)
 INDEX = re.compile(r"\([\d,]+\)")
 TEXT = re.compile(r'"(\w+)')
-PATIENCE_S = 120
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)

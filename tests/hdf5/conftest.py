@@ -16,9 +16,7 @@ import pytest
 from mulletdaq.ring import RingBuffer
 from tests import waiting
 
-PATIENCE_S = 300.0
-"""How long a test waits for what must happen; reached only when it does not."""
-eventually = partial(waiting.eventually, patience_s=PATIENCE_S, poll_s=0.01)
+eventually = partial(waiting.eventually, poll_s=0.01)
 
 COMPRESSIONS = ("gzip", "lzf", "zstd", None)
 

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 
 from mulletdaq.hdf5.journal import JournaledFile
+from tests.waiting import PATIENCE_S
 
 LIBVER = ("earliest", "v108")
 
@@ -48,7 +49,7 @@ def crash(path: Path, **values: Any) -> None:
         "file.flush()\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    done = subprocess.run([sys.executable, "-c", body, str(path)], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", body, str(path)], check=False, timeout=PATIENCE_S)
     assert done.returncode == -signal.SIGKILL
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mulletdaq.hdf5.chunks import CHUNK_BYTES, Chunk, PackingThreads, choose_chunk_rows, padded
 from mulletdaq.hdf5.compressors import Packer
 from tests.ring.support import run_python
+from tests.waiting import PATIENCE_S
 
 
 class Target:
@@ -62,7 +63,7 @@ def test_chunks_are_written_in_order_by_the_caller(threads: PackingThreads, coun
 
 def test_they_are_packed_side_by_side(threads: PackingThreads) -> None:
     """Each waits for two others, which only threads can bring."""
-    together = threading.Barrier(3, timeout=60)
+    together = threading.Barrier(3, timeout=PATIENCE_S)
 
     def compress(plain: Any) -> bytes:
         together.wait()

@@ -16,6 +16,7 @@ import pytest
 
 from mulletdaq.hdf5.journal import JournaledFile, undisturbed
 from mulletdaq.hdf5.journal.recovery import recover
+from tests.waiting import PATIENCE_S
 
 from .journaled import names, opened, read
 
@@ -54,7 +55,7 @@ def test_forked_child_keeps_no_lock_and_exits_cleanly(path: Path) -> None:
     )
     assert done.stdout is not None and done.stdin is not None
     told = {done.stdout.readline().strip(), done.stdout.readline().strip()}
-    done.communicate(b"\n", timeout=60)
+    done.communicate(b"\n", timeout=PATIENCE_S)
     assert told == {b"free", b"refused"} and done.returncode == 0
     assert read(path) == {"x": 1, "y": 2}
 
@@ -87,7 +88,7 @@ def test_ends_that_nobody_closed_leave_the_last_commit(path: Path, end: str) -> 
         f"{statement}\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", body, str(path)], check=False, timeout=60, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", body, str(path)], check=False, timeout=PATIENCE_S, stderr=subprocess.PIPE, text=True
     )
     assert done.returncode == code, done.stderr
     recover(path)

@@ -16,6 +16,7 @@ import mulletdaq as mullet
 from mulletdaq.hdf5.journal import JournaledFile, layout
 from mulletdaq.hdf5.journal.reader import OverlayFile
 from mulletdaq.hdf5.journal.recovery import recover
+from tests.waiting import PATIENCE_S
 
 from .journaled import crash, opened, write
 
@@ -28,7 +29,7 @@ def dump(path: Path) -> tuple[list[str], bytes]:
     """What the example prints, and the image that it writes."""
     newest = path.with_name("newest")
     command = [sys.executable, str(EXAMPLE), str(path), str(newest)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert done.stderr == ""
     return done.stdout.splitlines(), newest.read_bytes()
 
@@ -163,7 +164,7 @@ def test_a_journal_of_another_file_is_refused(tmp_path: Path) -> None:
     copy = path.read_bytes()
     path.rename(tmp_path / "former")
     path.write_bytes(copy)
-    done = subprocess.run([sys.executable, str(EXAMPLE), str(path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, str(EXAMPLE), str(path)], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1 and "of another file" in done.stderr
 
 

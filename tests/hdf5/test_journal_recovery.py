@@ -17,6 +17,7 @@ from mulletdaq import errors
 from mulletdaq.hdf5.journal import JournaledFile
 from mulletdaq.hdf5.journal.layout import SEAL
 from mulletdaq.hdf5.journal.recovery import inspect_journal, recover
+from tests.waiting import PATIENCE_S
 
 from .journaled import crash, names, read, write
 
@@ -59,7 +60,7 @@ def test_crash_before_the_first_commit_leaves_nothing(path: Path) -> None:
         "h5py.File(journal, 'w')['x'] = 1\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    subprocess.run([sys.executable, "-c", body, str(path)], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", body, str(path)], check=False, timeout=PATIENCE_S)
     assert names(path) == ["a.h5-journal", "a.h5-journal-first"]
     assert recover(path, dry_run=True).discarded
     assert recover(path).discarded

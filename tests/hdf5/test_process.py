@@ -23,6 +23,7 @@ from mulletdaq import errors
 from mulletdaq.hdf5 import HDF5Writer
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
+from tests.waiting import PATIENCE_S
 
 from .conftest import COMPRESSIONS, eventually, rows, stored_rows
 
@@ -229,7 +230,7 @@ def test_unguarded_scripts(path: Path, tmp_path: Path, stream: str) -> None:
         capture_output=True,
         cwd=folder if stream == "file" else None,
         env=environment,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert result.stdout == "100\n", result.stderr

@@ -19,10 +19,9 @@ import pytest
 import mulletdaq as mullet
 from mulletdaq.hdf5.verify import verify
 from mulletdaq.ring import RingBuffer
+from tests.waiting import PATIENCE_S
 
 from .files import joined, lost_rows
-
-PATIENCE_S = 60.0
 
 HEAD = """
 import sys, time

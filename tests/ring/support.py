@@ -21,6 +21,7 @@ import pyarrow as pa
 from mulletdaq.ring import Cursor, RingBuffer
 from mulletdaq.schema import Channel
 from tests import waiting
+from tests.waiting import PATIENCE_S
 
 MAGIC = 0xDADADADA00000001
 HEADER = struct.Struct("<QQQQIIQQQQQIIQQQQII")
@@ -28,9 +29,7 @@ FRAME = struct.Struct("<QQQQQQIIII")
 SEALED = 1 << 63
 PADDING, OPAQUE, ROWS, ARROW = range(4)
 SCHEMA_CAPACITY = 1 << 20
-PATIENCE_S = 60.0
-"""How long a test waits for what must happen; reached only when it does not."""
-eventually = partial(waiting.eventually, patience_s=PATIENCE_S, poll_s=0.001)
+eventually = partial(waiting.eventually, poll_s=0.001)
 
 VOLTAGE = [Channel("voltage", "V")]
 
@@ -144,13 +143,13 @@ def state_of(ring: RingBuffer) -> tuple[int, int, bytes]:
     return ring.newest_row, ring.write_head, ring.read_snapshot()
 
 
-def run_python(script: str, *arguments: object, patience_s: float = PATIENCE_S) -> str:
+def run_python(script: str, *arguments: object) -> str:
     """Run a script in a process of its own; its output. It must end well."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=patience_s,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -198,7 +198,7 @@ def test_rows_over_many_frames(capacity: int) -> None:
             assert cursor.lost_rows == 0
             assert ring.statistics().rows_lost > 0
     """
-    run_python(script, capacity, patience_s=20)
+    run_python(script, capacity)
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 1000])

@@ -23,6 +23,7 @@ from mulletdaq.errors import (
 )
 from mulletdaq.ring import RingBuffer
 from tests.ring.support import VOLTAGE, batch_of, patch, run_python
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 SOMEBODY = 54_321
@@ -250,7 +251,7 @@ def attack(original: Path, first_seed: int, count: int, places: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     last = original.with_name("last_seed").read_text()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from mulletdaq.errors import AccessRefusedError, ConnectionLostError, RemoteError, RequestError, ServiceBusyError
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.access import is_loopback, read_token
-from mulletdaq.flight.messages import DRAINING, VERBS, Request, decode_result, encode
+from mulletdaq.flight.messages import DRAINING, VERBS, Request, decode_answer, encode
 from mulletdaq.flight.refusals import raised_as_ours
 
 with needs_extra("flight"):
@@ -103,7 +103,7 @@ class Wire:
             results = self._patiently(name, arguments) if name in DRAINING else self._results(name, arguments)
         if len(results) != 1:
             raise RemoteError(f"{self.address} answered {name!r} with {len(results)} results; is it a mullet daemon?")
-        return decode_result(VERBS[name], results[0].body.to_pybytes())
+        return decode_answer(results[0].body, VERBS[name].result)
 
     def _results(self, name: str, arguments: Request, *, limited: bool = True) -> list[Any]:
         return list(self.client.do_action(flight.Action(name, encode(arguments)), self.options(limited=limited)))

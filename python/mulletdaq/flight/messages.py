@@ -357,18 +357,21 @@ def decode_request(body: bytes, kind: type[_Kind]) -> _Kind:
         raise RequestError(f"the request is not understood: {' '.join(str(error).split())}") from None
 
 
-def decode_result(verb: Verb, body: bytes) -> Any:
-    """The result of a verb.
+def decode_answer(body: Any, kind: type[_Kind]) -> _Kind:
+    """Anything that came from a service, checked: a buffer, or None where there was nothing.
 
     Raises
     ------
     RemoteError
-        If the other side answered something else.
+        If it is something else.
     """
     try:
-        return msgspec.json.decode(body, type=verb.result)
-    except msgspec.DecodeError as error:
-        raise RemoteError(f"the daemon's answer is not understood ({error}); is it of another version?") from None
+        if body is not None:
+            return msgspec.json.decode(body, type=kind)
+        reason = "it is empty"
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+    raise RemoteError(f"the daemon's answer is not understood ({reason}); is it a mullet daemon, and of this version?")
 
 
 def error_message(error: BaseException) -> ErrorMessage:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mulletdaq.errors import MulletError, RemoteError
 from mulletdaq.extras import needs_extra
-from mulletdaq.flight.messages import INTERNAL_VERBS, VERBS, Request, as_error, decode_result, encode
+from mulletdaq.flight.messages import INTERNAL_VERBS, VERBS, Request, as_error, decode_answer, encode
 from mulletdaq.flight.pipe import Answer, Event, FlightOptions, Question
 
 with needs_extra("flight"):
@@ -101,7 +101,7 @@ class Owner:
         if received.error is not None:
             raised: MulletError = as_error(received.error)
             raise raised
-        return decode_result({**VERBS, **INTERNAL_VERBS}[name], bytes(received.result))
+        return decode_answer(bytes(received.result), {**VERBS, **INTERNAL_VERBS}[name].result)
 
     def _wait(self, number: int, answer: Future[Answer], has_gone: Callable[[], bool]) -> Answer:
         while True:

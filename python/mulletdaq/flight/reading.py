@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mulletdaq.errors import ConnectionLostError
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.connection import Wire, tries
-from mulletdaq.flight.messages import encode
+from mulletdaq.flight.messages import decode_answer, encode
 from mulletdaq.flight.refusals import raised_as_ours
 from mulletdaq.flight.streams import find_stream
 from mulletdaq.flight.tickets import BatchFacts, RecordedTicket, StreamTicket
@@ -85,7 +85,7 @@ class _Batches:
                 chunk = self._begun().read_chunk()
             except StopIteration:
                 return None
-            facts = msgspec.json.decode(chunk.app_metadata.to_pybytes(), type=BatchFacts)
+            facts = decode_answer(chunk.app_metadata, BatchFacts)
         self._take(facts, chunk.data.num_rows)
         return RemoteBatch(chunk.data, facts.first_row, facts.lost_rows)
 

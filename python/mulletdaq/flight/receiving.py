@@ -21,7 +21,7 @@ from mulletdaq.errors import (
 )
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.connection import Wire
-from mulletdaq.flight.messages import encode
+from mulletdaq.flight.messages import decode_answer, encode
 from mulletdaq.flight.refusals import raised_as_ours
 from mulletdaq.flight.streams import StreamInfo, find_stream
 from mulletdaq.flight.tickets import BatchFacts, StreamTicket
@@ -29,7 +29,6 @@ from mulletdaq.hdf5.row_source import Trouble
 from mulletdaq.ring import Loss
 
 with needs_extra("flight"):
-    import msgspec
     import pyarrow as pa
     from pyarrow import flight
 
@@ -286,7 +285,7 @@ class Receiver:
             except StopIteration:
                 return  # the service ends, in good order
             self._listening_since = None
-            facts = msgspec.json.decode(chunk.app_metadata.to_pybytes(), type=BatchFacts)
+            facts = decode_answer(chunk.app_metadata, BatchFacts)
             chunk.data.validate(full=True)  # offsets come from elsewhere: out of bounds, they would end this process
             if first:
                 first = False

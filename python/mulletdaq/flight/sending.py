@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Literal
 from mulletdaq.errors import ConnectionLostError, MulletError, RequestError
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.connection import Wire, tries
-from mulletdaq.flight.messages import encode
+from mulletdaq.flight.messages import decode_answer, encode
 from mulletdaq.flight.refusals import as_mullet_error, raised_as_ours
 from mulletdaq.flight.tickets import Acknowledgement, UploadCommand, UploadFacts
 
 with needs_extra("flight"):
-    import msgspec
     import pyarrow as pa
     from pyarrow import flight
 
@@ -86,8 +85,7 @@ class _Call:
         content = self._reader.read()
         if content is None:
             raise StopIteration
-        acknowledgement: Acknowledgement = msgspec.json.decode(content.to_pybytes(), type=Acknowledgement)
-        return acknowledgement.rows
+        return decode_answer(content, Acknowledgement).rows
 
     def _listen(self) -> None:
         try:
@@ -98,6 +96,8 @@ class _Call:
                     self._changed.notify_all()
         except StopIteration:
             pass
+        except MulletError as error:
+            self._fail(error)
         except (pa.ArrowException, OSError) as error:
             self._fail(as_mullet_error(error, self._wire.address))
         with self._changed:

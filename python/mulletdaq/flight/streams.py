@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from mulletdaq.errors import RequestError
+from mulletdaq.errors import RemoteError, RequestError
 from mulletdaq.extras import needs_extra
 from mulletdaq.flight.connection import Wire
+from mulletdaq.flight.messages import decode_answer
 from mulletdaq.flight.refusals import raised_as_ours
 
 with needs_extra("flight"):
@@ -57,7 +58,7 @@ class StreamInfo:
 
 
 class _Facts(msgspec.Struct):
-    stream_id: str
+    stream_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
     rows_per_s: float = 0.0
     rows_lost: int = 0
     ring_fill: float = 0.0
@@ -66,8 +67,16 @@ class _Facts(msgspec.Struct):
 
 
 def stream_info(found: Any) -> StreamInfo:
-    """What a ``FlightInfo`` says."""
-    facts = msgspec.json.decode(found.app_metadata or b'{"stream_id":""}', type=_Facts)
+    """What a ``FlightInfo`` says.
+
+    Raises
+    ------
+    RemoteError
+        If it is none of ours.
+    """
+    facts = decode_answer(found.app_metadata or None, _Facts)
+    if len(found.descriptor.path or ()) != 1:
+        raise RemoteError("the daemon tells of a stream without a name; is it a mullet daemon?")
     return StreamInfo(
         name=found.descriptor.path[0].decode(),
         schema=found.schema,

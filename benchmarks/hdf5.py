@@ -22,6 +22,7 @@ import file_peers as peers
 import h5py
 import numpy as np
 from measure import Row, Table, first_line, interleaved, main, median, rate, sized, spread
+from signals import converter_volts
 
 from mulletdaq.hdf5.appender import ChunkedAppender
 from mulletdaq.hdf5.chunks import SHARED, PackingThreads
@@ -38,10 +39,9 @@ def signals() -> dict[str, Any]:
     """Three that differ most: regular, with a few bits of noise, nothing but noise."""
     random = np.random.default_rng(1)
     number = np.arange(SAMPLES)
-    counts = 29_000 * np.sin(2 * np.pi * 50 * number / 44_100) + random.normal(size=SAMPLES)
     return {
         "stamps of 44.1 kHz, int64": 1_700_000_000_000_000_000 + np.round(number * 1e9 / 44_100).astype(np.int64),
-        "16-bit ADC's sine, float64": np.round(counts) * (10 / 32_768),
+        "16-bit ADC's sine, float64": converter_volts(SAMPLES, random),
         "white noise, float64": random.normal(size=SAMPLES),
     }
 

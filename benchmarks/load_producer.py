@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from signals import converter_volts
 
 import mulletdaq as mullet
 from mulletdaq.ring import output_rings, ring_path
@@ -127,8 +128,7 @@ def samples(kind: str) -> Any:
     random = np.random.default_rng(1)
     if kind == "noise":
         return random.normal(size=POOL)
-    counts = 29_000 * np.sin(2 * np.pi * 50 * np.arange(POOL) / 44_100) + random.normal(size=POOL)
-    return np.round(counts) * (10 / 32_768)
+    return converter_volts(POOL, random)
 
 
 def digitiser(recording: Any, plan: Plan, over: Callable[[], bool], pool: Any) -> dict[str, Any]:

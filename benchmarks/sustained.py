@@ -2,7 +2,7 @@
 
 python benchmarks/sustained.py [--seconds SECONDS] [--quick] [--json FILE] [--markdown FILE]
 
-Noise on a sine, as a 16-bit converter gives it, in blocks of 20 ms; the file is on the disk of temporary files.
+A converter's sine, in blocks of 20 ms; the file is on the disk of temporary files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from measure import Row, Table, argument, main, shared_memory, sized
+from signals import converter_volts
 
 import mulletdaq as mullet
 
@@ -27,8 +28,7 @@ SYNCS = sized(("never", "commit"), ("commit",))
 def blocks() -> list[list[np.ndarray]]:
     """Some blocks' columns, to be given again and again."""
     chance = np.random.default_rng(1)
-    sine = 29_000 * np.sin(2 * np.pi * 50 * np.arange(DIFFERENT * BLOCK) / RATE_HZ)
-    columns = [np.round(sine + chance.normal(size=len(sine))) * (10 / 32_768) for _ in range(CHANNELS)]
+    columns = [converter_volts(DIFFERENT * BLOCK, chance) for _ in range(CHANNELS)]
     return [[column[row : row + BLOCK] for column in columns] for row in range(0, DIFFERENT * BLOCK, BLOCK)]
 
 

@@ -107,17 +107,17 @@ def test_a_writer_whose_parent_is_killed_saves_all_and_ends(mullet: Mullet) -> N
     assert assert_contiguous(mullet.folder / "alone.h5") >= rows
 
 
-def test_the_third_ctrl_c_gives_up_and_the_writer_still_saves_all(mullet: Mullet) -> None:
+def test_ctrl_c_again_and_again_gives_up_and_the_writer_still_saves_all(mullet: Mullet) -> None:
     process = mullet.record("stuck.h5", "--rate", 500, "--interval", 3600)
     ring = mullet.wait_for_rows(100)
     os.kill(ring["sink_pid"], signal.SIGSTOP)
-    for pause_s in (0.3, 0.3, 30, 30):  # on a busy machine two may come as one
+    for pause_s in (0.3, 0.3, 2, 30, 30):  # after the third it waits a while for the writer; two may come as one
         assert process.poll() is None
         os.kill(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(pause_s)
             break
-    assert (process.returncode, pause_s) == (130, 30)
+    assert (process.returncode, pause_s >= 2) == (130, True)
     os.kill(ring["sink_pid"], signal.SIGCONT)
     wait_until(lambda: group_is_gone(process))
     assert assert_contiguous(mullet.folder / "stuck.h5") >= ring["rows_written"]

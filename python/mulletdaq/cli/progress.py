@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from mulletdaq.acquisition import Progress
-from mulletdaq.cli.output import note
+from mulletdaq.cli.output import note, waiting
+from mulletdaq.cli.summary import shortest
 from mulletdaq.extras import needs_extra
 
 with needs_extra("cli"):
@@ -125,6 +127,18 @@ def show_share(start_line: str) -> Iterator[Callable[[str, float], None] | None]
         yield show
 
 
+@contextmanager
+def saved(path: str, finish: Callable[[], object]) -> Iterator[None]:
+    """After the block, however it ends, bring what is left into a file, and let someone at a terminal see it."""
+    try:
+        yield
+    finally:
+        with waiting(
+            f"bringing the rest into {shortest(Path(path))}; press Ctrl-C repeatedly to leave that to the writer"
+        ):
+            finish()
+
+
 def _show_number(progress: Progress) -> None:
     print(f"\r{_samples(progress)} in {progress.elapsed_s:.1f} s", end="", file=sys.stderr, flush=True)
 
@@ -134,4 +148,4 @@ def _samples(progress: Progress) -> str:
     return f"{progress.samples} samples{missed}"
 
 
-__all__ = ["show_progress", "show_rows", "show_share", "show_text"]
+__all__ = ["saved", "show_progress", "show_rows", "show_share", "show_text"]

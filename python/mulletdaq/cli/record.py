@@ -23,7 +23,7 @@ from mulletdaq.cli.options import (
     read_metadata_file,
 )
 from mulletdaq.cli.output import print_facts, print_json, warn
-from mulletdaq.cli.progress import show_progress
+from mulletdaq.cli.progress import saved, show_progress
 from mulletdaq.cli.remote import TlsRootFile, TokenFile, is_remote
 from mulletdaq.cli.summary import acquisition_facts, acquisition_json, next_command, shortest
 from mulletdaq.extras import needs_extra
@@ -182,7 +182,11 @@ def _record_source(
         )
         until = "until Ctrl-C" if duration is None else f"for {duration:g} s; Ctrl-C stops it early"
         start_line = f"recording {source} at {rate:g} Hz into {shortest(Path(recording.path))} {until}"
-        with recording, show_progress(start_line, rate, duration) as on_progress:
+        with (
+            recording,
+            saved(recording.path, recording.close),
+            show_progress(start_line, rate, duration) as on_progress,
+        ):
             summary = acquire(
                 instrument, recording, rate_hz=rate, duration_s=duration, on_progress=on_progress, stop=stop
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mulletdaq.cli.interrupts import Interrupt, stop_on_signals
 from mulletdaq.cli.output import print_facts, print_json, warn
-from mulletdaq.cli.progress import show_text
+from mulletdaq.cli.progress import saved, show_text
 from mulletdaq.cli.remote import connected, find_stream, split_stream
 from mulletdaq.cli.summary import next_command, shortest
 from mulletdaq.errors import RecordingError
@@ -48,11 +48,8 @@ def record_remote(
             writer = HDF5Writer(template, stream, first_path=path, start=first, **writer_options)  # type: ignore[arg-type]
         writer.start()
         began = time.monotonic()
-        try:
-            with show_text(_start_line(stream, path, before, duration_s)) as show:
-                _wait(writer, stop, duration_s, show)
-        finally:
-            writer.stop()
+        with saved(path, writer.stop), show_text(_start_line(stream, path, before, duration_s)) as show:
+            _wait(writer, stop, duration_s, show)
     _report(path, stream, before, recorded(path, stream), time.monotonic() - began, as_json, stopped=stop.is_set())
 
 
